@@ -1,0 +1,1 @@
+"""Maths on tensors: torch only; no files, no logging, no global state."""

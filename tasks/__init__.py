@@ -1,0 +1,1 @@
+"""Work: values in, values or files out; knows nothing of prefect, mlflow or dvc."""

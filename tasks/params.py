@@ -1,0 +1,221 @@
+"""The schema of params.yaml, in its order: no defaults here, so that params.yaml is the only home of a value."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Quality = Annotated[int, Field(ge=50, le=100)]
+Side = Annotated[int, Field(ge=16, le=4096)]
+SourceName = Literal["starter", "photos", "iharmony4", "retouch", "composites"]
+
+
+class Section(BaseModel):
+    """One section of params.yaml: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Paths(Section):
+    raw: Path
+    starter: Path
+    index: Path
+    composites: Path
+    mined: Path
+    syconet: Path
+    shards: Path
+    harmonizer: Path
+    metrics: Path
+    report: Path
+    work: Path
+
+
+class Starter(Section):
+    num_scenes: Natural
+    scene_size: Side
+    max_side: Side
+
+
+class Weights(Section):
+    reinhard: NonNegative
+    xiao_ma: NonNegative
+    fecker: NonNegative
+    pitie: NonNegative
+    illuminant: NonNegative
+    retouch: NonNegative
+
+
+class Synthesis(Section):
+    composites_per_object: Natural
+    composites_per_test_object: Natural
+    max_side: Side
+    jpeg_quality: Quality
+    weights: Weights
+    max_clipped: Share
+    min_fmse: NonNegative
+    max_fmse: Positive
+    max_attempts: Count
+
+
+class Ingest(Section):
+    sources: list[SourceName]
+    folders: dict[Literal["photos", "iharmony4", "retouch", "composites"], Path]
+    max_reject_fraction: Share
+    max_megapixels: Positive
+    min_side: Count
+    min_fg_ratio: Share
+    max_fg_ratio: Share
+    val_share: Share
+    test_share: Share
+    num_workers: Count
+    starter: Starter
+    synthesis: Synthesis
+
+
+class Quotas(Section):
+    easy: Share
+    medium: Share
+    hard: Share
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> "Quotas":
+        total = self.easy + self.medium + self.hard
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"easy + medium + hard must be 1, not {total:g}")
+        return self
+
+
+class Mine(Section):
+    num_composites: Count
+    size: Side
+    mode: Literal["mined", "pih_random"]
+    plate: Literal["telea", "navier_stokes"]
+    min_fg_ratio: Share
+    max_fg_ratio: Share
+    min_box_side: Count
+    max_components: Count
+    min_largest_component: Share
+    max_border_contact: Share
+    min_sharpness: NonNegative
+    max_clipped: Share
+    candidates: Count
+    temperature: Positive
+    max_per_foreground: Count
+    max_per_background: Count
+    quotas: Quotas
+    feather_sigma: NonNegative
+    jitter: Natural
+    jpeg_quality: Quality
+    shard_size: Count
+    num_workers: Count
+
+
+class Syconet(Section):
+    size: Side
+    latent_dim: Count
+    num_luts: Count
+    lut_dim: Annotated[int, Field(ge=2, le=64)]
+    width: Count
+    steps: Count
+    batch_size: Count
+    lr: Positive
+    kl_weight: NonNegative
+    kl_warmup: Share
+    smooth_weight: NonNegative
+    mono_weight: NonNegative
+    report_every: Count
+
+
+class Augment(Section):
+    copies: Natural
+    size: Side
+    jpeg_quality: Quality
+    shard_size: Count
+    num_workers: Count
+
+
+class Train(Section):
+    size: Side
+    width: Count
+    num_knots: Annotated[int, Field(ge=2, le=256)]
+    grid: Annotated[int, Field(ge=2, le=64)]
+    shading: Literal["darken", "symmetric"]
+    shading_limit: Positive
+    steps: Count
+    batch_size: Count
+    lr: Positive
+    lr_floor: Share
+    warmup_steps: Natural
+    ema_decay: Share
+    grad_clip: Positive
+    adversarial_share: Share
+    reconstruction_weight: Share
+    discriminator_width: Count
+    discriminator_lr: Positive
+    jitter: Share
+    val_every: Count
+    checkpoint_every: Count
+    threads: Count
+
+
+class Benchmark(Section):
+    source: SourceName
+    subset: str
+
+
+class Evaluate(Section):
+    size: Side
+    benchmarks: dict[str, Benchmark]
+    sheet_rows: Count
+    batch_size: Count
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: int
+    paths: Paths
+    ingest: Ingest
+    mine: Mine
+    syconet: Syconet
+    augment: Augment
+    train: Train
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> "Params":
+        if not self.train.size == self.augment.size == self.mine.size:
+            raise ValueError(
+                f"train.size ({self.train.size}), augment.size ({self.augment.size}) and mine.size ({self.mine.size}) must be equal"
+            )
+        return self
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """The validated params of `path`.
+
+    Raises ValueError, one line per fault with key, value and limit, if a key is unknown, missing or out of range.
+    """
+    try:
+        values: Any = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; run from the project's root") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML ({error})") from error
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        faults = [_describe(fault) for fault in error.errors()]
+        raise ValueError(f"{path}: " + "; ".join(faults)) from None
+
+
+def _describe(fault: Any) -> str:
+    key = ".".join(map(str, fault["loc"])) or "(whole file)"
+    shown = "" if fault["type"] in ("missing", "extra_forbidden") or not fault["loc"] else f" (got {fault['input']!r})"
+    return f"{key}: {fault['msg']}{shown}"
