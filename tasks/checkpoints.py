@@ -1,0 +1,108 @@
+"""Trained models and training states on disk: state dicts and JSON only, saved whole or not at all, loaded strictly.
+
+A model is a folder: `model.pt` (a state dict of float tensors) and `config.json` (the architecture and where it came from).
+A training state is one file, keyed by a fingerprint of the params and inputs it belongs to: another key never resumes it.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.harmonizer import HarmonizerConfig, build_harmonizer
+from models.syconet import SycoNet, SycoNetConfig
+from tasks.files import read_json, write_json, written_atomically
+
+
+def fingerprint(*values: Any) -> str:
+    """A short hash of JSON-able values, equal for equal values on any machine."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Save tensors, numbers, strings and containers of them to `path`, whole or not at all."""
+    with written_atomically(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote, on the CPU. Never unpickles code; ValueError names the file if it holds anything else or is damaged."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such checkpoint; `dvc repro` makes it") from None
+    except Exception as error:
+        raise ValueError(f"{path}: not a checkpoint of tensors and numbers ({type(error).__name__})") from error
+    return state
+
+
+def save_resumable(path: Path, key: str, state: Mapping[str, Any]) -> None:
+    """Save a training state that only `load_resumable` with the same `key` resumes."""
+    save_state(path, {"key": key, "state": dict(state)})
+
+
+def load_resumable(path: Path, key: str) -> dict[str, Any] | None:
+    """The training state at `path` if it belongs to `key`; None where there is none, it belongs to other params or inputs, or is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        saved = load_state(path)
+    except ValueError:
+        return None
+    state: dict[str, Any] | None = saved.get("state") if saved.get("key") == key else None
+    return state
+
+
+def save_harmonizer(folder: Path, model: nn.Module, config: HarmonizerConfig, about: Mapping[str, Any]) -> None:
+    """Save a harmonizer as `model.pt` and `config.json` (architecture, and `about`: how it was trained)."""
+    save_state(folder / "model.pt", {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    write_json(folder / "config.json", {"kind": "harmonizer", "config": dataclasses.asdict(config), "about": dict(about)})
+
+
+def load_harmonizer(folder: Path) -> tuple[nn.Module, HarmonizerConfig]:
+    """The harmonizer of a folder, on the CPU in evaluation mode, and its config.
+
+    Raises ValueError naming the file if it is missing, damaged, of another kind, or its tensors do not fit the architecture.
+    """
+    config = HarmonizerConfig(**_read_config(folder, "harmonizer"))
+    return _fill(build_harmonizer(config), folder), config
+
+
+def save_syconet(folder: Path, model: SycoNet, config: SycoNetConfig, about: Mapping[str, Any]) -> None:
+    """Save a SycoNet as `model.pt` and `config.json`."""
+    save_state(folder / "model.pt", {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    write_json(folder / "config.json", {"kind": "syconet", "config": dataclasses.asdict(config), "about": dict(about)})
+
+
+def load_syconet(folder: Path) -> tuple[SycoNet, SycoNetConfig]:
+    """The SycoNet of a folder, on the CPU in evaluation mode, and its config. Raises ValueError as `load_harmonizer` does."""
+    config = SycoNetConfig(**_read_config(folder, "syconet"))
+    model = SycoNet(config)
+    _fill(model, folder)
+    return model, config
+
+
+def _read_config(folder: Path, kind: str) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{path}: no trained {kind} here; `dvc repro` makes it")
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("kind") != kind or not isinstance(found.get("config"), dict):
+        raise ValueError(f"{path}: not the config of a {kind}")
+    config: dict[str, Any] = found["config"]
+    return config
+
+
+def _fill(model: nn.Module, folder: Path) -> nn.Module:
+    path = folder / "model.pt"
+    try:
+        model.load_state_dict(load_state(path), strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: tensors do not fit the architecture in config.json ({error})") from error
+    return model.eval()
