@@ -141,26 +141,34 @@ class Augment(Section):
 
 
 class Train(Section):
+    architecture: Literal["small", "paper", "pixel"]
     size: Side
     width: Count
     num_knots: Annotated[int, Field(ge=2, le=256)]
     grid: Annotated[int, Field(ge=2, le=64)]
     shading: Literal["darken", "symmetric"]
     shading_limit: Positive
+    loss: Literal["whole_l1", "foreground_l1", "foreground_mse"]
     steps: Count
     batch_size: Count
     lr: Positive
     lr_floor: Share
     warmup_steps: Natural
+    weight_decay: NonNegative
     ema_decay: Share
     grad_clip: Positive
+    supervised_warmup_steps: Natural
     adversarial_share: Share
+    discriminate_pairs: bool
     reconstruction_weight: Share
     discriminator_width: Count
     discriminator_lr: Positive
     jitter: Share
+    smallest_crop: Annotated[float, Field(gt=0.1, le=1.0)]
     val_every: Count
+    max_val_pairs: Count
     checkpoint_every: Count
+    cache_megabytes: Natural
     threads: Count
 
 

@@ -1,0 +1,85 @@
+"""Fresh variety for training batches, on the training device: other recolourings, other framings.
+
+What limits a small harmonizer is the variety of composites per photograph, not steps, so each supervised step sees a share of its pairs with the
+foreground recoloured anew from the target, and every batch in another framing.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from tasks.sample import CompositeBatch, PairBatch
+
+LUMA = (0.299, 0.587, 0.114)
+
+
+def recolor(image: Float[Tensor, "B 3 H W"], generator: torch.Generator, *, strength: float = 1.0) -> Float[Tensor, "B 3 H W"]:
+    """`image` under another light and tone per sample: exposure, colour cast, gamma, contrast, saturation, and a linear gradient for a third.
+
+    image: sRGB-encoded in [0, 1]; so is the result. The spread of each factor is chosen so that, at strength 1, the squared difference on photographs
+    has the spread of iHarmony4's composites (5/50/95 percentiles near 200/1000/5000 squared grey levels). All work is in the encoded domain: this is
+    a training augmentation, not a light model.
+    """
+    count = image.shape[0]
+
+    def draw(columns: int, scale: float) -> Tensor:
+        noise = torch.randn(count, columns, generator=generator) * (scale * strength)
+        return noise.clamp(-2.5 * scale, 2.5 * scale).to(image.device).view(count, columns, 1, 1)
+
+    weights = image.new_tensor(LUMA).view(1, 3, 1, 1)
+    gamma = torch.exp(draw(1, 0.35) + draw(3, 0.11))
+    gain = torch.exp(draw(1, 0.18) + draw(3, 0.09))
+    result = gain * image.clamp_min(1e-4).pow(gamma)
+    mean = result.mean(dim=(2, 3), keepdim=True)
+    result = mean + torch.exp(draw(1, 0.18)) * (result - mean)
+    luma = (result * weights).sum(dim=1, keepdim=True)
+    result = luma + torch.exp(draw(1, 0.25)) * (result - luma)
+    return (result * _gradient(image, generator, strength)).clamp(0.0, 1.0)
+
+
+def _gradient(image: Tensor, generator: torch.Generator, strength: float) -> Tensor:
+    count, _, height, width = image.shape
+    angle, slope, chosen = torch.rand(3, count, 1, 1, 1, generator=generator).to(image.device)
+    rows = torch.linspace(-1, 1, height, device=image.device).view(1, 1, height, 1)
+    columns = torch.linspace(-1, 1, width, device=image.device).view(1, 1, 1, width)
+    ramp = rows * torch.sin(2 * math.pi * angle) + columns * torch.cos(2 * math.pi * angle)
+    return torch.exp(ramp * (chosen < 1 / 3) * (0.8 * strength * slope))
+
+
+def recolor_foregrounds(batch: PairBatch, share: float, generator: torch.Generator) -> PairBatch:
+    """`batch` with, for about `share` of its samples, the composite replaced by a fresh recolouring of the target inside the mask."""
+    chosen = (torch.rand(batch.mask.shape[0], 1, 1, 1, generator=generator) < share).to(batch.mask)
+    fresh = batch.mask * recolor(batch.target, generator) + (1 - batch.mask) * batch.target
+    return PairBatch(composite=chosen * fresh + (1 - chosen) * batch.composite, mask=batch.mask, target=batch.target)
+
+
+def _framing(size: int, generator: torch.Generator, smallest: float) -> tuple[int, int, int, bool]:
+    scale, top, left, mirror = torch.rand(4, generator=generator).tolist()
+    side = round(size * (smallest + (1 - smallest) * scale))
+    return side, int(top * (size - side + 1)), int(left * (size - side + 1)), mirror < 0.5
+
+
+def _frame(stack: Tensor, framing: tuple[int, int, int, bool]) -> Tensor:
+    side, top, left, mirror = framing
+    size = stack.shape[-1]
+    cut = stack[..., top : top + side, left : left + side]
+    cut = cut.flip(-1) if mirror else cut
+    return cut if side == size else interpolate(cut, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def reframe_pairs(batch: PairBatch, generator: torch.Generator, *, smallest: float) -> PairBatch:
+    """`batch` cut to one random square of at least `smallest` of its side, mirrored half the time, and resized back. Images must be square."""
+    if smallest >= 1.0:
+        return batch
+    framing = _framing(batch.mask.shape[-1], generator, smallest)
+    return PairBatch(*(_frame(stack, framing) for stack in (batch.composite, batch.mask, batch.target)))
+
+
+def reframe_composites(batch: CompositeBatch, generator: torch.Generator) -> CompositeBatch:
+    """`batch` mirrored half the time: the scale of real composites stays, so that both classes keep their resampling."""
+    if torch.rand((), generator=generator).item() < 0.5:
+        return batch
+    return CompositeBatch(*(stack.flip(-1) for stack in (batch.composite, batch.mask, batch.plate, batch.natural)))
