@@ -1,0 +1,226 @@
+"""Bytes <-> uint8 HWC RGB <-> float32 BCHW: the only place that decodes, encodes, resizes, or divides by 255.
+
+One rule for every kind of file, so that a pixel means the same whoever wrote it:
+
+- the size in the header is checked before any pixel is decoded; only JPEG, PNG, TIFF, WebP, BMP and MPO are opened at all;
+- EXIF orientation is applied, to images and masks;
+- an embedded ICC profile is converted to sRGB (perceptual intent); none, or one that cannot be read, counts as sRGB, as in browsers;
+- grey becomes three equal channels; CMYK goes through its profile, or without one through the complement;
+- 16 bits keep their high byte; float and 32-bit pixels are refused: they have no agreed range;
+- transparency is composited over white; of an animation the first frame counts;
+- a mask is its grey level; of a colour mask the largest channel; of one with transparency its opacity; of a palette with colours
+  every index but 0; a mask whose largest value is 1 is taken as 0/1.
+"""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageCms, ImageOps
+from torch import Tensor
+
+from tasks.rejects import BadSample, RejectReason
+
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "MPO")
+DEFAULT_MAX_MEGAPIXELS = 120.0
+_ORIENTATION = 0x0112  # the EXIF tag
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+
+RgbImage = UInt8[np.ndarray, "H W 3"]
+MaskImage = UInt8[np.ndarray, "H W"]
+
+
+def read_image(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> RgbImage:
+    """The image file `path` as sRGB-encoded uint8 (height, width, 3), upright; BadSample (a ValueError) as `decode_image`."""
+    return decode_image(_read_bytes(path), name=str(path), max_megapixels=max_megapixels)
+
+
+def read_mask(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> MaskImage:
+    """The mask file `path` as uint8 (height, width), 255 = foreground; BadSample (a ValueError) as `decode_mask`."""
+    return decode_mask(_read_bytes(path), name=str(path), max_megapixels=max_megapixels)
+
+
+def decode_image(data: bytes, *, name: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> RgbImage:
+    """An encoded image as sRGB-encoded uint8 (height, width, 3), upright, by the rules at the top of this file.
+
+    name: for messages. Raises BadSample (a ValueError) naming file, value and limit if the bytes are no image of a known format, are
+    damaged or truncated, hold more than `max_megapixels`, or hold float or 32-bit pixels.
+    """
+    with _opened(data, name, max_megapixels) as opened:
+        if opened.format in ("JPEG", "MPO") and opened.mode == "RGB" and not opened.info.get("icc_profile"):
+            try:
+                pixels = simplejpeg.decode_jpeg(data, colorspace="RGB")
+            except ValueError as error:
+                raise BadSample(RejectReason.UNREADABLE, name, f"cannot be decoded ({error})") from error
+            return _upright(pixels, _orientation(opened))
+        return _to_array(ImageOps.exif_transpose(_to_srgb(_loaded(opened, name), name)))
+
+
+def decode_mask(data: bytes, *, name: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> MaskImage:
+    """An encoded mask as uint8 (height, width), 255 = foreground, soft values kept; errors as `decode_image`."""
+    with _opened(data, name, max_megapixels) as opened:
+        mask = _mask_levels(ImageOps.exif_transpose(_loaded(opened, name)), name)
+    return mask * 255 if mask.max(initial=0) == 1 else mask
+
+
+def resize_image(image: UInt8[np.ndarray, "..."], height: int, width: int) -> UInt8[np.ndarray, "..."]:
+    """`image` (uint8 HWC, or a HW mask) at `height` x `width`: Pillow's bilinear filter, antialiased when shrinking, rounded to nearest."""
+    if image.shape[:2] == (height, width):
+        return image.copy()
+    return _to_array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def shrink_to(image: UInt8[np.ndarray, "..."], max_side: int) -> UInt8[np.ndarray, "..."]:
+    """`image` (uint8 HWC or HW) shrunk, aspect kept, so that no side is over `max_side` px; never enlarged."""
+    height, width = image.shape[:2]
+    scale = max_side / max(height, width)
+    if scale >= 1.0:
+        return image.copy()
+    return resize_image(image, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def encode_jpeg(image: RgbImage, quality: int) -> bytes:
+    """`image` as a baseline JPEG without chroma subsampling (4:4:4); equal pixels give equal bytes."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return _encoded(".jpg", image, options)
+
+
+def encode_png(image: UInt8[np.ndarray, "..."]) -> bytes:
+    """`image` (uint8 HWC RGB, or a HW mask) as an 8-bit PNG, exact; equal pixels give equal bytes."""
+    return _encoded(".png", image, [])
+
+
+def to_tensor(image: UInt8[np.ndarray, "..."]) -> Float[Tensor, "B C H W"]:
+    """uint8 images (HWC or BHWC) or masks (HW or BHW) as contiguous float32 (B, 3 or 1, H, W) in [0, 1]; a single one gets B = 1.
+
+    An array is one of images when its last axis is 3; so a batch of masks must not be 3 px wide. ValueError for other shapes.
+    """
+    if image.ndim in (3, 4) and image.shape[-1] == 3:
+        batch = image if image.ndim == 4 else image[None]
+        planes = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+    elif image.ndim in (2, 3):
+        planes = np.ascontiguousarray(image if image.ndim == 3 else image[None])[:, None]
+    else:
+        raise ValueError(f"shape {image.shape} is none of HWC, BHWC, HW, BHW")
+    return torch.from_numpy(planes).to(torch.float32).div_(255.0)
+
+
+def to_uint8(image: Float[Tensor, "B C H W"]) -> UInt8[np.ndarray, "B H W C"]:
+    """Float images in [0, 1] as uint8 (B, H, W, C), rounded to nearest, never truncated. Values outside [0, 1] are clipped to it."""
+    scaled = image.detach().to(torch.float32).clamp(0.0, 1.0).mul(255.0).round_().to(torch.uint8)
+    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadSample(RejectReason.MISSING, str(path), "no such file") from None
+    except OSError as error:
+        raise BadSample(RejectReason.UNREADABLE, str(path), f"cannot be read ({error.strerror})") from error
+
+
+def _opened(data: bytes, name: str, max_megapixels: float) -> Image.Image:
+    """The image with its header read and its size checked; no pixel is decoded yet."""
+    try:
+        opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadSample(RejectReason.TOO_LARGE, name, f"{error} (ingest.max_megapixels is {max_megapixels:g})") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadSample(RejectReason.UNREADABLE, name, f"not an image of a known format ({', '.join(FORMATS)})") from error
+    width, height = opened.size
+    if width * height > max_megapixels * 1e6:
+        raise BadSample(RejectReason.TOO_LARGE, name, f"{width}x{height} px, over ingest.max_megapixels = {max_megapixels:g}")
+    return opened
+
+
+def _loaded(opened: Image.Image, name: str) -> Image.Image:
+    try:
+        opened.load()
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+        raise BadSample(RejectReason.UNREADABLE, name, f"cannot be decoded ({error})") from error
+    return opened
+
+
+def _orientation(opened: Image.Image) -> int:
+    try:
+        return int(opened.getexif().get(_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError):
+        return 1  # EXIF that cannot be read says nothing about the pixels
+
+
+def _upright(pixels: RgbImage, orientation: int) -> RgbImage:
+    turns = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
+    if orientation not in turns:
+        return pixels
+    quarters, mirror = turns[orientation]
+    turned = np.rot90(pixels, quarters)
+    # orientations 5 and 7 are the transpositions: a turn, then an upside-down flip
+    if mirror:
+        turned = turned[::-1] if orientation in (5, 7) else turned[:, ::-1]
+    return np.ascontiguousarray(turned)
+
+
+def _to_srgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode in _SIXTEEN_BITS:
+        image = _high_byte(image)
+    if image.mode in ("F", "I"):
+        raise BadSample(RejectReason.UNSUPPORTED, name, f"pixels of mode {image.mode}: float and 32-bit images have no agreed range")
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("RGB", "L", "CMYK"):
+        image = _through_profile(image, profile)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layered.size, (255, 255, 255, 255)), layered).convert("RGB")
+    return image.convert("RGB")
+
+
+def _through_profile(image: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        converted = ImageCms.profileToProfile(
+            image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB",
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image  # a profile that cannot be read counts as sRGB
+    if converted is None:
+        return image
+    return converted
+
+
+def _high_byte(image: Image.Image) -> Image.Image:
+    return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+
+
+def _mask_levels(image: Image.Image, name: str) -> MaskImage:
+    if image.mode in _SIXTEEN_BITS:
+        image = _high_byte(image)
+    if image.mode in ("F", "I"):
+        raise BadSample(RejectReason.UNSUPPORTED, name, f"pixels of mode {image.mode}: float and 32-bit masks have no agreed range")
+    if image.mode == "P" and "transparency" not in image.info:
+        colors = np.asarray(image.convert("RGB"))
+        if (colors == colors[..., :1]).all():
+            return np.ascontiguousarray(colors[..., 0])
+        return np.where(np.asarray(image) > 0, np.uint8(255), np.uint8(0))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if (alpha < 255).any():
+            return np.ascontiguousarray(alpha)
+        return np.ascontiguousarray(np.asarray(image.convert("RGB")).max(axis=2))
+    if image.mode in ("1", "L"):
+        return _to_array(image.convert("L"))
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")).max(axis=2))
+
+
+def _to_array(image: Image.Image) -> UInt8[np.ndarray, "..."]:
+    return np.array(image, dtype=np.uint8)
+
+
+def _encoded(suffix: str, image: UInt8[np.ndarray, "..."], options: list[int]) -> bytes:
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    done, buffer = cv2.imencode(suffix, pixels, options)
+    assert done, f"cv2 could not encode {image.shape} as {suffix}"
+    return bytes(buffer)

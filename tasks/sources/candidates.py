@@ -1,0 +1,99 @@
+"""What a source lists before any file is opened: where the files lie and what is said of them.
+
+Every path is relative to the project's root in POSIX form, or absolute where `paths.raw` lies outside it. `split` is train, val or test
+where the source names it, None where ingestion shall choose by hash of the group. `group` names the source photograph: nothing of one
+group stands in two splits. Keys are unique within a table: begin them with the source's name.
+"""
+
+from dataclasses import dataclass, field
+
+from tasks.rejects import RejectReason
+
+
+@dataclass(frozen=True)
+class PhotographCandidate:
+    """An object: a photograph and one mask of it. Composites are synthesized from it."""
+
+    key: str
+    source: str
+    subset: str
+    split: str | None
+    group: str
+    image_path: str
+    mask_path: str
+    label: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class PairCandidate:
+    """A composite, its mask and its target, all given. `method`: "published", or how it was made."""
+
+    key: str
+    source: str
+    subset: str
+    split: str | None
+    group: str
+    composite_path: str
+    mask_path: str
+    target_path: str
+    label: str
+    method: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class RetouchCandidate:
+    """A photograph before and after a retouch, pixel-aligned. `mask_path` is empty where none is given (see tasks/sources/retouch.py)."""
+
+    key: str
+    source: str
+    subset: str
+    split: str | None
+    group: str
+    before_path: str
+    after_path: str
+    mask_path: str
+    label: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class CompositeCandidate:
+    """A real composite without ground truth."""
+
+    key: str
+    source: str
+    subset: str
+    split: str | None
+    group: str
+    composite_path: str
+    mask_path: str
+    label: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class ListingReject:
+    """A line of a listing that names no usable sample: rejected before any file is opened."""
+
+    key: str
+    source: str
+    subset: str
+    path: str
+    reason: RejectReason
+    detail: str
+
+
+Candidate = PhotographCandidate | PairCandidate | RetouchCandidate | CompositeCandidate
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """All that one source lists, each tuple in a fixed order."""
+
+    photographs: tuple[PhotographCandidate, ...] = ()
+    pairs: tuple[PairCandidate, ...] = ()
+    retouches: tuple[RetouchCandidate, ...] = ()
+    composites: tuple[CompositeCandidate, ...] = ()
+    rejects: tuple[ListingReject, ...] = field(default=())
