@@ -91,24 +91,50 @@ class Quotas(Section):
         return self
 
 
+class FitWeights(Section):
+    semantic: NonNegative
+    scale: NonNegative
+    position: NonNegative
+    aspect: NonNegative
+    shape: NonNegative
+
+
 class Mine(Section):
     num_composites: Count
     size: Side
     mode: Literal["mined", "pih_random"]
-    plate: Literal["telea", "navier_stokes"]
+    plate: Literal["telea", "navier_stokes", "precomputed", "none"]
+    plate_folder: Path
+    max_side: Side
+    labels: list[str]
+    excluded_labels: list[str]
+    unnamed_labels: list[str]
     min_fg_ratio: Share
     max_fg_ratio: Share
     min_box_side: Count
+    max_box_fill: Share
     max_components: Count
     min_largest_component: Share
+    max_holes: Share
     max_border_contact: Share
+    max_occlusion: Share
     min_sharpness: NonNegative
     max_clipped: Share
+    min_spread: NonNegative
+    min_chroma: NonNegative
+    plate_margin: Natural
+    min_plate_score: Share
+    ring_width: Annotated[int, Field(ge=2)]
+    max_upsampling: Positive
+    max_lightness_gap: Positive
+    max_colour_gap: Positive
+    weights: FitWeights
     candidates: Count
     temperature: Positive
     max_per_foreground: Count
     max_per_background: Count
     quotas: Quotas
+    rescale: Annotated[float, Field(ge=0.0, le=0.5)]
     feather_sigma: NonNegative
     jitter: Natural
     jpeg_quality: Quality
