@@ -1,0 +1,52 @@
+"""A U-Net that says of every pixel whether it looks natural."""
+
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, leaky_relu
+from torch.nn.utils.parametrizations import spectral_norm
+
+SMALL_STRIDES = (2, 2, 2, 2)
+PAPER_STRIDES = (4, 4, 4, 2, 2, 2)  # 512 -> 128 -> 32 -> 8 -> 4 -> 2 -> 1
+SLOPE = 0.2
+
+
+class Discriminator(nn.Module):
+    """Logits of "this pixel is natural", at the image's own resolution.
+
+    It sees RGB only: no mask, no background. Channels double at each stride; the two coarsest levels above the bottom are joined across by
+    addition, the finer ones are not, so that it judges tones in context rather than the paste's edges. Spectral norm on all convolutions but
+    the first and the last. `Discriminator(16, PAPER_STRIDES)` is the paper's, 17,477,201 parameters, for 512 px.
+    Source: Wang et al., CVPR 2023, after Real-ESRGAN's (Wang et al., ICCVW 2021).
+    """
+
+    def __init__(self, width: int, strides: tuple[int, ...] = SMALL_STRIDES, *, num_skips: int = 2) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(len(strides) + 1)]
+        self.num_skips = num_skips
+        self.first = nn.Conv2d(3, width, 3, padding=1)
+        self.down = nn.ModuleList(
+            spectral_norm(nn.Conv2d(fine, coarse, 4, stride=stride, padding=1, bias=False))
+            for (fine, coarse), stride in zip(pairwise(widths), strides, strict=True)
+        )
+        self.up = nn.ModuleList(spectral_norm(nn.Conv2d(coarse, fine, 3, padding=1, bias=False)) for coarse, fine in pairwise(widths[::-1]))
+        self.smooth = nn.ModuleList(spectral_norm(nn.Conv2d(width, width, 3, padding=1, bias=False)) for _ in range(2))
+        self.last = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
+        """Logits for an image in [0, 1], sRGB-encoded. H and W: at least the product of the strides."""
+        levels = [leaky_relu(self.first(image), SLOPE)]
+        for conv in self.down:
+            levels.append(leaky_relu(conv(levels[-1]), SLOPE))
+        features = levels.pop()
+        for depth, conv in enumerate(self.up):
+            across = levels.pop()
+            features = interpolate(features, size=across.shape[-2:], mode="bilinear", align_corners=False)
+            features = leaky_relu(conv(features), SLOPE)
+            if depth < self.num_skips:
+                features = features + across
+        for conv in self.smooth:
+            features = leaky_relu(conv(features), SLOPE)
+        logits: Tensor = self.last(features)
+        return logits

@@ -1,0 +1,87 @@
+"""The losses of the two papers and of their peers: small functions, each a mean over the batch."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+MIN_AREA_AT_256 = 100.0  # px: smaller foregrounds are normalised as if they had this area (CDTNet, DucoNet; iSSAM uses 1000)
+
+
+def l1_loss(prediction: Float[Tensor, "B 3 H W"], target: Float[Tensor, "B 3 H W"]) -> Float[Tensor, ""]:
+    """Mean absolute difference over the whole image (PIH): as the background is copied, it grows with the foreground's area."""
+    return (prediction - target).abs().mean()
+
+
+def foreground_l1(
+    prediction: Float[Tensor, "B 3 H W"],
+    target: Float[Tensor, "B 3 H W"],
+    *,
+    mask: Float[Tensor, "B 1 H W"],
+    min_area: float = MIN_AREA_AT_256,
+) -> Float[Tensor, ""]:
+    """Summed absolute difference over each image's foreground area: a small object weighs as much as a large one. See `foreground_mse`."""
+    return _per_foreground((prediction - target).abs(), mask, min_area)
+
+
+def foreground_mse(
+    prediction: Float[Tensor, "B 3 H W"],
+    target: Float[Tensor, "B 3 H W"],
+    *,
+    mask: Float[Tensor, "B 1 H W"],
+    min_area: float = MIN_AREA_AT_256,
+) -> Float[Tensor, ""]:
+    """Summed squared difference over each image's foreground area, `max(area, min_area)`, mean over the batch.
+
+    min_area: in pixels of a 256 x 256 image, scaled to this one's.
+    Source: Sofiiuk et al., "Foreground-aware Semantic Representations for Image Harmonization", WACV 2021.
+    """
+    return _per_foreground((prediction - target).square(), mask, min_area)
+
+
+def discriminator_loss(
+    natural_logits: Float[Tensor, "B 1 H W"],
+    composite_logits: Float[Tensor, "B 1 H W"],
+    *,
+    mask: Float[Tensor, "B 1 H W"],
+    balanced: bool = False,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of a discriminator that locates the pasted region: 1 all over natural images, `1 - mask` on (harmonized) composites.
+
+    balanced: foreground and background of the composites weigh the same, whatever the area; the paper takes the mean over pixels.
+    Source: Wang et al., CVPR 2023.
+    """
+    natural = binary_cross_entropy_with_logits(natural_logits, torch.ones_like(natural_logits))
+    pixels = binary_cross_entropy_with_logits(composite_logits, 1 - mask, reduction="none")
+    return natural + _pixel_mean(pixels, mask, balanced)
+
+
+def generator_loss(
+    composite_logits: Float[Tensor, "B 1 H W"], mask: Float[Tensor, "B 1 H W"], *, balanced: bool = False
+) -> Float[Tensor, ""]:
+    """Cross-entropy of being taken for natural everywhere; small where the discriminator finds no pasted region. `balanced` as above."""
+    pixels = binary_cross_entropy_with_logits(composite_logits, torch.ones_like(composite_logits), reduction="none")
+    return _pixel_mean(pixels, mask, balanced)
+
+
+def kl_divergence(mean: Float[Tensor, "B Z"], log_variance: Float[Tensor, "B Z"]) -> Float[Tensor, ""]:
+    """KL(N(mean, exp(log_variance)) || N(0, 1)) in nats: summed over dimensions, mean over the batch."""
+    return kl_per_dimension(mean, log_variance).sum()
+
+
+def kl_per_dimension(mean: Float[Tensor, "B Z"], log_variance: Float[Tensor, "B Z"]) -> Float[Tensor, " Z"]:
+    """The same per latent dimension: a unit near 0 carries nothing."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(dim=0)
+
+
+def _per_foreground(pixels: Tensor, mask: Tensor, min_area: float) -> Tensor:
+    least = min_area * mask.shape[-2] * mask.shape[-1] / 256**2
+    area = mask.sum(dim=(1, 2, 3)).clamp_min(least)
+    return (pixels.sum(dim=(1, 2, 3)) / (pixels.shape[1] * area)).mean()
+
+
+def _pixel_mean(pixels: Tensor, mask: Tensor, balanced: bool) -> Tensor:
+    if not balanced:
+        return pixels.mean()
+    inside, outside = mask.sum().clamp_min(1), (1 - mask).sum().clamp_min(1)
+    return 0.5 * ((pixels * mask).sum() / inside + (pixels * (1 - mask)).sum() / outside)

@@ -1,0 +1,44 @@
+"""Shading: a smooth, low-frequency gain over the foreground."""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+ShadingMode = Literal["darken", "symmetric"]
+
+
+def shading_map(
+    logits: Float[Tensor, "B 1 g g"], height: int, width: int, *, mode: ShadingMode, limit: float
+) -> Float[Tensor, "B 1 {height} {width}"]:
+    """The gain of every pixel of a `height` x `width` image, from a coarse grid of logits.
+
+    mode "darken" (the paper's): gains in [limit, 1], `limit + (1 - limit) * sigmoid`, with 0 < limit < 1; +4 and more is close to no change.
+    mode "symmetric": gains in [1 / limit, limit], `limit ** tanh`, with limit > 1; logits of 0 are exactly no change.
+    Convention: bicubic, cell centres at half pixels (`align_corners=False`), up first and squash after, so that the range holds whatever
+    the interpolation overshoots. Raises ValueError if `limit` does not fit `mode`.
+    Source: Wang et al., CVPR 2023 ("gain map"); the symmetric range is ours, because a composite may need light as well as shade.
+    """
+    check_shading_limit(mode, limit)
+    smooth = interpolate(logits, size=(height, width), mode="bicubic", align_corners=False)
+    if mode == "darken":
+        return limit + (1 - limit) * torch.sigmoid(smooth)
+    return torch.exp(torch.tanh(smooth) * math.log(limit))
+
+
+def check_shading_limit(mode: str, limit: float) -> None:
+    """Raise ValueError unless `mode` is known and `limit` is in its range."""
+    if mode not in ("darken", "symmetric"):
+        raise ValueError(f"shading is {mode!r}; it must be 'darken' or 'symmetric'")
+    if mode == "darken" and not 0 < limit < 1:
+        raise ValueError(f"shading_limit is {limit:g}; with shading 'darken' it must be between 0 and 1")
+    if mode == "symmetric" and not limit > 1:
+        raise ValueError(f"shading_limit is {limit:g}; with shading 'symmetric' it must be more than 1")
+
+
+def apply_shading(image: Float[Tensor, "B 3 H W"], shading: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 3 H W"]:
+    """`image` times its gains, cut to [0, 1]: a gain above 1 saturates as a display does."""
+    return (image * shading).clamp(0, 1)
