@@ -167,7 +167,7 @@ def decode_jpeg(data: Buffer, *, name: str) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def decode_jpeg_into(data: Buffer, out: UInt8[np.ndarray, "H W 3"], *, name: str) -> None:
-    """Decode an RGB JPEG straight into `out` (C-contiguous), without a copy and without the GIL; ValueError as `decode_jpeg`, or if sizes differ."""
+    """Decode an RGB JPEG straight into `out` (C-contiguous), without copy or GIL; ValueError as `decode_jpeg`, or if sizes differ."""
     try:
         height, width = simplejpeg.decode_jpeg_header(data)[:2]
         if (height, width) != out.shape[:2]:
