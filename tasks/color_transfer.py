@@ -45,6 +45,10 @@ REGRAIN_MIN_SIDE = 20  # px: no coarser level
 REGRAIN_DAMPING = 0.2
 
 
+class TooFewPixels(ValueError):
+    """A foreground is too small, or too black, for statistics."""
+
+
 class Transfer(Protocol):
     """What every function in `TRANSFERS` is."""
 
@@ -70,7 +74,8 @@ def transfer_reinhard(
 
     image, reference: sRGB-encoded. mask, reference_mask: above 127 counts for the statistics; where `mask` is 0 nothing changes,
     between 0 and 255 the change is blended in. `rng` is not used.
-    Raises ValueError if a foreground has fewer than `MIN_PIXELS` pixels that are not black.
+    Raises ValueError if an image and its mask differ in size, TooFewPixels (a ValueError) if a foreground has fewer than `MIN_PIXELS`
+    pixels that are not black.
     Source: Reinhard et al., "Color Transfer between Images", CG&A 2001.
     """
     return _transfer_pointwise(match_reinhard, image, mask, reference, reference_mask)
@@ -133,23 +138,23 @@ TRANSFERS: dict[str, Transfer] = {
 
 
 def bounding_box(mask: Mask) -> tuple[slice, slice]:
-    """Rows and columns of the smallest box around `mask > 0`; ValueError if there is nothing."""
+    """Rows and columns of the smallest box around `mask > 0`; TooFewPixels if there is nothing."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
-        raise ValueError(f"the mask is empty: at least {MIN_PIXELS} foreground pixels are needed")
+        raise TooFewPixels(f"the mask is empty: at least {MIN_PIXELS} foreground pixels are needed")
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def region_pixels(image: Image, mask: Mask) -> Pixels:
     """The foreground's values, where `mask > 127`, in [0, 255]; of a large region an even sample.
 
-    Raises ValueError if the sizes differ or there are fewer than `MIN_PIXELS`.
+    Raises ValueError if the sizes differ, TooFewPixels if there are fewer than `MIN_PIXELS`.
     """
     if image.shape[:2] != mask.shape:
         raise ValueError(f"the mask is {mask.shape[1]}x{mask.shape[0]} px, its image {image.shape[1]}x{image.shape[0]} px")
     found = np.take(image.reshape(-1, 3), np.flatnonzero(mask > 127), axis=0)
     if len(found) < MIN_PIXELS:
-        raise ValueError(f"the mask has {len(found)} foreground pixels: at least {MIN_PIXELS} are needed")
+        raise TooFewPixels(f"the mask has {len(found)} foreground pixels: at least {MIN_PIXELS} are needed")
     return _sampled(found, MAX_STATISTICS_PIXELS).astype(np.float32)
 
 
@@ -187,7 +192,7 @@ def _affine(pixels: Pixels, matrix: Matrix) -> Pixels:
 def match_reinhard(pixels: Pixels, target: Pixels, reference: Pixels) -> Pixels:
     """`pixels` in [0, 255] under `x' = (x - mean_t) sd_r / sd_t + mean_r` per channel of l-alpha-beta; unclipped.
 
-    Black has no logarithm: it counts neither for means nor for deviations. ValueError if fewer than `MIN_PIXELS` are not black.
+    Black has no logarithm: it counts neither for means nor for deviations. TooFewPixels if fewer than `MIN_PIXELS` are not black.
     """
     (mean_t, deviation_t), (mean_r, deviation_r) = _lab_statistics(target), _lab_statistics(reference)
     gain = deviation_r / deviation_t
@@ -208,7 +213,7 @@ def rgb_from_lab(lab: Pixels) -> Pixels:
 def _lab_statistics(pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
     seen = np.take(pixels, np.flatnonzero(pixels[:, 0] + pixels[:, 1] + pixels[:, 2] > 0.0), axis=0)
     if len(seen) < MIN_PIXELS:
-        raise ValueError(f"the mask has {len(seen)} foreground pixels that are not black: at least {MIN_PIXELS} are needed")
+        raise TooFewPixels(f"the mask has {len(seen)} foreground pixels that are not black: at least {MIN_PIXELS} are needed")
     mean, deviation = cv2.meanStdDev(lab_from_rgb(seen)[:, None])
     return mean[:, 0], np.maximum(deviation[:, 0], MIN_LAB_DEVIATION)
 

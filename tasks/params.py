@@ -57,7 +57,11 @@ class Synthesis(Section):
     max_side: Side
     jpeg_quality: Quality
     weights: Weights
+    retouch_strength: NonNegative
     max_clipped: Share
+    max_gradient_ratio: Annotated[float, Field(ge=1.0)]
+    min_delta_e: NonNegative
+    max_delta_e: Positive
     min_fmse: NonNegative
     max_fmse: Positive
     max_attempts: Count
