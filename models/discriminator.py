@@ -1,5 +1,6 @@
 """A U-Net that says of every pixel whether it looks natural."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 from jaxtyping import Float
@@ -9,22 +10,36 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 SMALL_STRIDES = (2, 2, 2, 2)
 PAPER_STRIDES = (4, 4, 4, 2, 2, 2)  # 512 -> 128 -> 32 -> 8 -> 4 -> 2 -> 1
+NUM_SKIPS = 2
 SLOPE = 0.2
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The shape of a discriminator; `DiscriminatorConfig(size=512, width=16)` is the paper's."""
+
+    size: int  # px, the side of the images it is trained on
+    width: int  # channels at full resolution
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """One per level: the paper's chain needs its 512 px; smaller images get four halvings."""
+        return PAPER_STRIDES if self.size >= 512 else SMALL_STRIDES
 
 
 class Discriminator(nn.Module):
     """Logits of "this pixel is natural", at the image's own resolution.
 
     It sees RGB only: no mask, no background. Channels double at each stride; the two coarsest levels above the bottom are joined across by
-    addition, the finer ones are not, so that it judges tones in context rather than the paste's edges. Spectral norm on all convolutions but
-    the first and the last. `Discriminator(16, PAPER_STRIDES)` is the paper's, 17,477,201 parameters, for 512 px.
+    addition, the finer ones are not, so that it judges tones in context rather than the paste's edges. Spectral norm on all convolutions
+    but the first and the last. At paper size 17,477,201 parameters.
     Source: Wang et al., CVPR 2023, after Real-ESRGAN's (Wang et al., ICCVW 2021).
     """
 
-    def __init__(self, width: int, strides: tuple[int, ...] = SMALL_STRIDES, *, num_skips: int = 2) -> None:
+    def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
+        width, strides = config.width, config.strides
         widths = [width * 2**level for level in range(len(strides) + 1)]
-        self.num_skips = num_skips
         self.first = nn.Conv2d(3, width, 3, padding=1)
         self.down = nn.ModuleList(
             spectral_norm(nn.Conv2d(fine, coarse, 4, stride=stride, padding=1, bias=False))
@@ -44,7 +59,7 @@ class Discriminator(nn.Module):
             across = levels.pop()
             features = interpolate(features, size=across.shape[-2:], mode="bilinear", align_corners=False)
             features = leaky_relu(conv(features), SLOPE)
-            if depth < self.num_skips:
+            if depth < NUM_SKIPS:
                 features = features + across
         for conv in self.smooth:
             features = leaky_relu(conv(features), SLOPE)

@@ -1,4 +1,7 @@
-"""The losses of the two papers and of their peers: small functions, each a mean over the batch."""
+"""The losses of the two papers and of their peers: small functions, each a mean over the batch.
+
+The three reconstruction losses share one signature, (prediction, target, mask), so that a config can name any of them.
+"""
 
 import torch
 from jaxtyping import Float
@@ -8,16 +11,22 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 MIN_AREA_AT_256 = 100.0  # px: smaller foregrounds are normalised as if they had this area (CDTNet, DucoNet; iSSAM uses 1000)
 
 
-def l1_loss(prediction: Float[Tensor, "B 3 H W"], target: Float[Tensor, "B 3 H W"]) -> Float[Tensor, ""]:
-    """Mean absolute difference over the whole image (PIH): as the background is copied, it grows with the foreground's area."""
+def whole_image_l1(
+    prediction: Float[Tensor, "B 3 H W"], target: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, ""]:
+    """Mean absolute difference over the whole image (PIH): as the background is copied, it grows with the foreground's area.
+
+    mask: not looked at.
+    """
+    del mask
     return (prediction - target).abs().mean()
 
 
 def foreground_l1(
     prediction: Float[Tensor, "B 3 H W"],
     target: Float[Tensor, "B 3 H W"],
-    *,
     mask: Float[Tensor, "B 1 H W"],
+    *,
     min_area: float = MIN_AREA_AT_256,
 ) -> Float[Tensor, ""]:
     """Summed absolute difference over each image's foreground area: a small object weighs as much as a large one. See `foreground_mse`."""
@@ -27,8 +36,8 @@ def foreground_l1(
 def foreground_mse(
     prediction: Float[Tensor, "B 3 H W"],
     target: Float[Tensor, "B 3 H W"],
-    *,
     mask: Float[Tensor, "B 1 H W"],
+    *,
     min_area: float = MIN_AREA_AT_256,
 ) -> Float[Tensor, ""]:
     """Summed squared difference over each image's foreground area, `max(area, min_area)`, mean over the batch.
@@ -40,10 +49,10 @@ def foreground_mse(
 
 
 def discriminator_loss(
-    natural_logits: Float[Tensor, "B 1 H W"],
     composite_logits: Float[Tensor, "B 1 H W"],
-    *,
+    natural_logits: Float[Tensor, "B 1 H W"],
     mask: Float[Tensor, "B 1 H W"],
+    *,
     balanced: bool = False,
 ) -> Float[Tensor, ""]:
     """Cross-entropy of a discriminator that locates the pasted region: 1 all over natural images, `1 - mask` on (harmonized) composites.
@@ -53,15 +62,22 @@ def discriminator_loss(
     """
     natural = binary_cross_entropy_with_logits(natural_logits, torch.ones_like(natural_logits))
     pixels = binary_cross_entropy_with_logits(composite_logits, 1 - mask, reduction="none")
-    return natural + _pixel_mean(pixels, mask, balanced)
+    return natural + (_balanced_mean(pixels, mask) if balanced else pixels.mean())
 
 
 def generator_loss(
-    composite_logits: Float[Tensor, "B 1 H W"], mask: Float[Tensor, "B 1 H W"], *, balanced: bool = False
+    composite_logits: Float[Tensor, "B 1 H W"], mask: Float[Tensor, "B 1 H W"] | None = None, *, balanced: bool = False
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of being taken for natural everywhere; small where the discriminator finds no pasted region. `balanced` as above."""
+    """Cross-entropy of being taken for natural everywhere; small where the discriminator finds no pasted region. `balanced` as above.
+
+    Raises ValueError if it is to be balanced without a mask.
+    """
     pixels = binary_cross_entropy_with_logits(composite_logits, torch.ones_like(composite_logits), reduction="none")
-    return _pixel_mean(pixels, mask, balanced)
+    if not balanced:
+        return pixels.mean()
+    if mask is None:
+        raise ValueError("a balanced generator loss needs the mask")
+    return _balanced_mean(pixels, mask)
 
 
 def kl_divergence(mean: Float[Tensor, "B Z"], log_variance: Float[Tensor, "B Z"]) -> Float[Tensor, ""]:
@@ -80,8 +96,6 @@ def _per_foreground(pixels: Tensor, mask: Tensor, min_area: float) -> Tensor:
     return (pixels.sum(dim=(1, 2, 3)) / (pixels.shape[1] * area)).mean()
 
 
-def _pixel_mean(pixels: Tensor, mask: Tensor, balanced: bool) -> Tensor:
-    if not balanced:
-        return pixels.mean()
+def _balanced_mean(pixels: Tensor, mask: Tensor) -> Tensor:
     inside, outside = mask.sum().clamp_min(1), (1 - mask).sum().clamp_min(1)
     return 0.5 * ((pixels * mask).sum() / inside + (pixels * (1 - mask)).sum() / outside)

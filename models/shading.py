@@ -16,7 +16,7 @@ def shading_map(
 ) -> Float[Tensor, "B 1 {height} {width}"]:
     """The gain of every pixel of a `height` x `width` image, from a coarse grid of logits.
 
-    mode "darken" (the paper's): gains in [limit, 1], `limit + (1 - limit) * sigmoid`, with 0 < limit < 1; +4 and more is close to no change.
+    mode "darken" (the paper's): gains in [limit, 1], `limit + (1 - limit) * sigmoid`, with 0 < limit < 1; +4 and more is nearly no change.
     mode "symmetric": gains in [1 / limit, limit], `limit ** tanh`, with limit > 1; logits of 0 are exactly no change.
     Convention: bicubic, cell centres at half pixels (`align_corners=False`), up first and squash after, so that the range holds whatever
     the interpolation overshoots. Raises ValueError if `limit` does not fit `mode`.
