@@ -62,6 +62,7 @@ class Synthesis(Section):
     max_gradient_ratio: Annotated[float, Field(ge=1.0)]
     min_delta_e: NonNegative
     max_delta_e: Positive
+    max_hue_turned: Share
     min_fmse: NonNegative
     max_fmse: Positive
     max_attempts: Count

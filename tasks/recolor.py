@@ -104,14 +104,14 @@ def random_retouch(rng: np.random.Generator, *, strength: float = 1.0) -> Retouc
         value = float(np.clip(rng.standard_normal(), -limit, limit)) * deviation * strength
         return value if moved else 0.0
 
-    exposure = slider(0.75, 0.8)
-    temperature, tint = slider(45.0, 0.7), slider(5.0, 0.5)
-    contrast = float(np.clip(slider(0.35, 0.5), -1.0, 1.0))
+    exposure = slider(1.35, 0.9)
+    temperature, tint = slider(60.0, 0.75), slider(7.0, 0.5)
+    contrast = float(np.clip(slider(0.4, 0.5), -1.0, 1.0))
     saturation = float(np.exp(slider(0.3, 0.5)))
-    shared, own = slider(0.4, 0.6), slider(0.12, 0.5)
+    shared, own = slider(0.6, 0.6), slider(0.15, 0.5)
     low, high = abs(slider(0.05, 0.3)), abs(slider(0.06, 0.3))
     bend = rng.standard_normal(NUM_KNOTS - 1) * shared + rng.standard_normal((3, NUM_KNOTS - 1)) * own
-    light = _random_light(rng, range_stops=2.0 * abs(slider(0.4, 0.6)))
+    light = _random_light(rng, range_stops=2.0 * abs(slider(0.6, 0.6)))
     curves = (_rising(bend[0], low, 1.0 - high), _rising(bend[1], low, 1.0 - high), _rising(bend[2], low, 1.0 - high))
     return Retouch(
         exposure=exposure, temperature=temperature, tint=tint, contrast=contrast, saturation=saturation, curves=curves, light=light

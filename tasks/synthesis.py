@@ -31,7 +31,9 @@ Mask = UInt8[np.ndarray, "H W"]
 Lab = Float[np.ndarray, "N 3"]
 
 ILLUMINANTS_FILE = Path("illuminants/ccharmony_coefficients.zip")  # below paths.raw
-MAX_DELTA_E_PIXELS = 2048  # looked at for the mean colour difference
+MAX_LAB_PIXELS = 2048  # looked at for differences of colour
+MIN_CHROMA = 15.0  # CIELAB: below it a colour has no hue to speak of (skin has 15 to 35)
+MAX_HUE_TURN = np.radians(60.0)
 GRADIENT_FLOOR = 0.25  # grey levels: below it an image is flat, and ratios of its gradients are rounding
 
 
@@ -142,9 +144,10 @@ def _relit(
 
 def judge(measured: Mapping[str, float], limits: Synthesis) -> Reason | None:
     """The first reason, in the order here, to reject a change that was measured so; None if there is none."""
+    absurd = {"fmse": limits.max_fmse, "delta_e": limits.max_delta_e, "hue_turned": limits.max_hue_turned}
     if measured["fmse"] < limits.min_fmse or measured["delta_e"] < limits.min_delta_e:
         return Reason.UNCHANGED
-    if measured["fmse"] > limits.max_fmse or measured["delta_e"] > limits.max_delta_e:
+    if any(measured[name] > limit for name, limit in absurd.items()):
         return Reason.ABSURD
     if measured["clipped"] > limits.max_clipped:
         return Reason.CLIPPED
@@ -156,22 +159,31 @@ def judge(measured: Mapping[str, float], limits: Synthesis) -> Reason | None:
 def measure_change(target: Image, composite: Image, mask: Mask) -> dict[str, float]:
     """What was done to the foreground, where `mask > 127`.
 
-    fmse: mean squared difference, in squared grey levels. delta_e: mean CIEDE2000, of an even sample. clipped: share of pixels with a
-    value that is 0 or 255 and was not before. gradient_ratio: mean absolute step between neighbouring luma values, after by before.
+    fmse: mean squared difference, in squared grey levels. delta_e: mean CIEDE2000. hue_turned: share of pixels of which a distinct hue
+    became another, over 60 degrees away; both of an even sample. clipped: share of pixels with a value that is 0 or 255 and was not
+    before. gradient_ratio: mean absolute step between neighbouring luma values, after by before.
     """
     box = bounding_box(mask)
     before, after, inside = target[box], composite[box], mask[box] > 127
     chosen = np.flatnonzero(inside)
     seen, seen_after = (np.take(crop.reshape(-1, 3), chosen, axis=0) for crop in (before, after))
+    lab, lab_after = (lab_from_srgb(values[:: -(-len(chosen) // MAX_LAB_PIXELS)]) for values in (seen, seen_after))
     difference = seen_after.astype(np.float32) - seen
     newly = ((seen_after == 0) | (seen_after == 255)) & (seen != seen_after)
-    step = -(-len(chosen) // MAX_DELTA_E_PIXELS)
     return {
         "fmse": float(np.mean(np.square(difference), dtype=np.float64)),
-        "delta_e": float(delta_e_2000(lab_from_srgb(seen[::step]), lab_from_srgb(seen_after[::step])).mean()),
+        "delta_e": float(delta_e_2000(lab, lab_after).mean()),
+        "hue_turned": _hue_turned(lab, lab_after),
         "clipped": float(np.mean(newly[:, 0] | newly[:, 1] | newly[:, 2])),
         "gradient_ratio": (_mean_step(after, inside) + GRADIENT_FLOOR) / (_mean_step(before, inside) + GRADIENT_FLOOR),
     }
+
+
+def _hue_turned(before: Lab, after: Lab) -> float:
+    """The share of colours that had a hue and have one over 60 degrees away: faces turned green, skies turned orange."""
+    first, second = before[:, 1] + 1j * before[:, 2], after[:, 1] + 1j * after[:, 2]
+    both = (np.abs(first) > MIN_CHROMA) & (np.abs(second) > MIN_CHROMA)
+    return float(np.mean(both & (np.abs(np.angle(second * np.conj(first))) > MAX_HUE_TURN)))
 
 
 def _mean_step(crop: Image, inside: np.ndarray) -> float:
