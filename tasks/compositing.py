@@ -113,7 +113,8 @@ def resample(image: Shaped[np.ndarray, "..."], height: int, width: int) -> Shape
 
 def to_frame(image: UInt8[np.ndarray, "..."], size: int) -> UInt8[np.ndarray, "..."]:
     """The photograph (HWC) or mask (HW) squashed into the square frame."""
-    return resample(image, size, size)
+    squashed: np.ndarray = resample(image, size, size)
+    return squashed
 
 
 def cut_object(
@@ -182,7 +183,8 @@ def grow_mask(mask: Bool[np.ndarray, "H W"], radius: int) -> Bool[np.ndarray, "H
 
 def ring_around(mask: Bool[np.ndarray, "H W"], *, width: int, gap: int) -> Bool[np.ndarray, "H W"]:
     """The band of `width` px around a mask, `gap` px away from it."""
-    return grow_mask(mask, gap + width) & ~grow_mask(mask, gap)
+    ring: np.ndarray = grow_mask(mask, gap + width) & ~grow_mask(mask, gap)
+    return ring
 
 
 def clean_plate(

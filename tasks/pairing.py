@@ -1,0 +1,237 @@
+"""Which foreground goes onto which background: neighbours in an index, scored, then sampled under quotas and caps.
+
+Never all pairs: each background that is needed asks k-d trees (one per label, one over everything) for a few neighbours in place, size
+and aspect. Memory grows with the objects plus the candidates; time with n log n of the objects plus the composites asked for.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from tasks.gap import Appearance, gap_components, gap_size
+from tasks.params import Mine
+
+Positions = Int[np.ndarray, " M"]
+
+SCORE_NAMES = ("semantic", "scale", "position", "aspect", "shape")
+UNNAMED = -1
+
+# Standard deviations of what still looks alike: centre and foot of the box (shares of the frame), ln of height, ln of aspect.
+_TOLERANCES = np.array([0.25, 0.10, 0.50, 0.35])
+_RELATED = 0.5  # a label that only occurs together with the removed one counts at most this much
+_CHUNK = 1024  # backgrounds whose candidates are scored at a time: bounds the memory
+_SPARE = 1.5  # backgrounds asked for candidates, per composite wanted
+
+
+@dataclass(frozen=True)
+class Objects:
+    """N usable objects of one split, as arrays. Boxes are (left, top, right, bottom)."""
+
+    group: Int[np.ndarray, " N"]  # the photograph; equal numbers are the same one
+    label: Int[np.ndarray, " N"]  # UNNAMED where the label says nothing
+    is_background: Bool[np.ndarray, " N"]
+    photo_size: Float32[np.ndarray, "N 2"]  # width, height in px
+    source_box: Float32[np.ndarray, "N 4"]  # px of the photograph
+    contact: Bool[np.ndarray, "N 4"]
+    shape: Float32[np.ndarray, "N cells"]
+    foreground: Appearance
+    ring: Appearance
+
+    @property
+    def frame_box(self) -> Float32[np.ndarray, "N 4"]:
+        """The boxes as shares of the photograph."""
+        shares: np.ndarray = self.source_box / np.tile(self.photo_size, 2)
+        return shares
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """M pairs that could be pasted, sorted by background. `background` and `foreground` are positions in Objects."""
+
+    background: Positions
+    foreground: Positions
+    score: Float32[np.ndarray, " M"]
+    gap: Float32[np.ndarray, " M"]
+
+
+def label_relations(group: Int[np.ndarray, " R"], label: Int[np.ndarray, " R"], num_labels: int) -> Float32[np.ndarray, "L L"]:
+    """How well one label stands in for another: 1 for itself, else at most 0.5, by how often both occur in one photograph.
+
+    Rows are all indexed objects, also those that the filters reject. n(a, b) / min(n(a), n(b)) over photographs, halved.
+    """
+    named = label != UNNAMED
+    pairs = np.unique(np.stack([group[named], label[named]], axis=1), axis=0)
+    shape = (int(group.max(initial=0)) + 1, num_labels)
+    occurs = sparse.csr_matrix((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), shape=shape)
+    together = (occurs.T @ occurs).toarray()
+    alone = np.maximum(together.diagonal(), 1.0)
+    relations: np.ndarray = (_RELATED * together / np.minimum(alone[:, None], alone[None, :])).astype(np.float32)
+    np.fill_diagonal(relations, 1.0)
+    return relations
+
+
+def find_candidates(
+    objects: Objects, relations: Float32[np.ndarray, "L L"], *, mine: Mine, num_wanted: int, rng: np.random.Generator
+) -> Candidates:
+    """Scored pairs for as many randomly drawn backgrounds as `num_wanted` composites need (all, if there are fewer).
+
+    Left out: pairs within one photograph, gaps that are hopeless, objects that would be enlarged too much, and, in mode `mined`,
+    objects cut off by their photograph's edge where the removed object was not.
+    """
+    drawn = np.flatnonzero(objects.is_background)
+    limit = int(num_wanted * _SPARE) + 64
+    drawn = np.sort(rng.permutation(drawn)[:limit])
+    neighbours = _random_neighbours if mine.mode == "pih_random" else _near_neighbours
+    parts = [_score(objects, relations, *pairs, mine=mine) for pairs in neighbours(objects, drawn, mine.candidates, rng)]
+    joined = [np.concatenate([vars(part)[name] for part in parts]) if parts else np.zeros(0) for name in vars(_empty())]
+    order = np.lexsort((joined[1], joined[0]))
+    return Candidates(joined[0][order].astype(np.int64), joined[1][order].astype(np.int64), joined[2][order], joined[3][order])
+
+
+def score_components(
+    objects: Objects, relations: Float32[np.ndarray, "L L"], background: Positions, foreground: Positions
+) -> Float[np.ndarray, "M 5"]:
+    """How well each foreground fits in the removed object's place, columns as SCORE_NAMES, each in [0, 1]."""
+    first, second = objects.label[background], objects.label[foreground]
+    named = (first != UNNAMED) & (second != UNNAMED)
+    semantic = np.where(named, relations[first, second], 0.0)
+    apart = _geometry(objects)[background] - _geometry(objects)[foreground]  # in standard deviations
+    likeness = np.exp(-0.5 * apart**2)
+    shapes = objects.shape[background], objects.shape[foreground]
+    overlap = np.minimum(*shapes).sum(axis=1) / np.maximum(np.maximum(*shapes).sum(axis=1), 1e-6)
+    columns: np.ndarray = np.stack([semantic, likeness[:, 2], likeness[:, 0] * likeness[:, 1], likeness[:, 3], overlap], axis=1)
+    return columns
+
+
+def quota_counts(num_wanted: int, shares: Sequence[float]) -> list[int]:
+    """Whole numbers that add up to `num_wanted`, each within 1 of its share (largest remainder)."""
+    exact = np.array(shares, np.float64) * num_wanted
+    counts = np.floor(exact + 1e-9).astype(int)
+    for position in np.argsort(-(exact - counts), kind="stable")[: num_wanted - int(counts.sum())]:
+        counts[position] += 1
+    return [int(count) for count in counts]
+
+
+def choose_pairs(
+    candidates: Candidates, bins: Positions, *, counts: Sequence[int], mine: Mine, rng: np.random.Generator
+) -> Positions:
+    """Positions of the chosen candidates, at most `counts[bin]` of each bin; fewer where the caps leave no more.
+
+    Round by round each background, in random order, takes one foreground: its bin in proportion to what is still wanted, then within
+    the bin by exp(score / temperature). No pair is taken twice, and no object more often than its cap.
+    """
+    starts = np.flatnonzero(np.diff(candidates.background, prepend=-1))
+    spans = np.stack([starts, np.append(starts[1:], candidates.background.size)], axis=1)
+    wanted = np.array(counts, np.int64)
+    uses = np.zeros(int(candidates.foreground.max(initial=0)) + 1, np.int64)
+    free = np.ones(candidates.background.size, bool)
+    chosen: list[int] = []
+    for _ in range(mine.max_per_background):
+        taken_before = len(chosen)
+        for span in rng.permutation(spans):
+            if not wanted.any():
+                return np.array(chosen, np.int64)
+            inside = np.arange(*span)
+            open_ = inside[free[inside] & (uses[candidates.foreground[inside]] < mine.max_per_foreground) & (wanted[bins[inside]] > 0)]
+            if open_.size == 0:
+                continue
+            picked = _pick(open_, candidates.score, bins, wanted=wanted, temperature=mine.temperature, rng=rng)
+            free[picked] = False
+            uses[candidates.foreground[picked]] += 1
+            wanted[bins[picked]] -= 1
+            chosen.append(picked)
+        if len(chosen) == taken_before:
+            break
+    return np.array(chosen, np.int64)
+
+
+def _geometry(objects: Objects) -> Float[np.ndarray, "N 4"]:
+    """Centre, foot, ln height (in the frame) and ln aspect (in the photograph) of the boxes, in units of their tolerances."""
+    frame, source = objects.frame_box, objects.source_box
+    extent = np.maximum(source[:, 2:] - source[:, :2], 1.0)
+    columns = [(frame[:, 0] + frame[:, 2]) / 2, frame[:, 3], np.log(frame[:, 3] - frame[:, 1] + 1e-3), np.log(extent[:, 1] / extent[:, 0])]
+    scaled: np.ndarray = np.stack(columns, axis=1) / _TOLERANCES
+    return scaled
+
+
+def _near_neighbours(
+    objects: Objects, drawn: Positions, count: int, rng: np.random.Generator
+) -> Iterable[tuple[Positions, Positions]]:
+    """Pairs (background, foreground): three quarters of `count` from the same label where it has a name, the rest from all."""
+    points = _geometry(objects)
+    everything = np.arange(objects.group.size)
+    groups = [(drawn, everything, max(count // 4, 1))]
+    for label in np.unique(objects.label[drawn]):
+        members = everything if label == UNNAMED else np.flatnonzero(objects.label == label)
+        groups.append((drawn[objects.label[drawn] == label], members, count - count // 4))
+    pairs = []
+    whole = cKDTree(points)
+    for backgrounds, members, wanted in groups:
+        tree = whole if members is everything else cKDTree(points[members])
+        amount = min(wanted + 4, members.size)  # a few more: the photograph's own objects are near themselves
+        _, near = tree.query(points[backgrounds], k=amount)
+        foregrounds = members[near.reshape(len(backgrounds), amount)]
+        pairs.append(np.stack([np.repeat(backgrounds, amount), foregrounds.reshape(-1)], axis=1))
+    joined = np.unique(np.concatenate(pairs), axis=0)
+    for first in range(0, len(joined), _CHUNK * count):
+        part = joined[first : first + _CHUNK * count]
+        yield part[:, 0], part[:, 1]
+
+
+def _random_neighbours(
+    objects: Objects, drawn: Positions, count: int, rng: np.random.Generator
+) -> Iterable[tuple[Positions, Positions]]:
+    """Pairs (background, foreground) with `count` uniformly drawn foregrounds each."""
+    for first in range(0, drawn.size, _CHUNK):
+        backgrounds = np.repeat(drawn[first : first + _CHUNK], count)
+        pairs = np.unique(np.stack([backgrounds, rng.integers(objects.group.size, size=backgrounds.size)], axis=1), axis=0)
+        yield pairs[:, 0], pairs[:, 1]
+
+
+def _score(
+    objects: Objects, relations: Float32[np.ndarray, "L L"], background: Positions, foreground: Positions, *, mine: Mine
+) -> Candidates:
+    keep = objects.group[background] != objects.group[foreground]
+    if mine.mode == "mined":
+        keep &= ~(objects.contact[foreground] & ~objects.contact[background]).any(axis=1)
+        keep &= _enlargement(objects, background, foreground, mine) <= mine.max_upsampling
+    background, foreground = background[keep], foreground[keep]
+    components = gap_components(objects.foreground[foreground], objects.ring[background])
+    keep = (components[:, 0] <= mine.max_lightness_gap) & (components[:, 1] <= mine.max_colour_gap)
+    background, foreground, components = background[keep], foreground[keep], components[keep]
+    weights = np.array([getattr(mine.weights, name) for name in SCORE_NAMES])
+    score = np.zeros(background.size)
+    if mine.mode == "mined":
+        score = score_components(objects, relations, background, foreground) @ weights
+    return Candidates(background, foreground, score.astype(np.float32), gap_size(components).astype(np.float32))
+
+
+def _enlargement(objects: Objects, background: Positions, foreground: Positions, mine: Mine) -> Float[np.ndarray, " M"]:
+    """Frame pixels per photograph pixel of the pasted object, the larger of both axes."""
+    wanted = objects.source_box[background, 2:] - objects.source_box[background, :2]
+    own = objects.source_box[foreground, 2:] - objects.source_box[foreground, :2]
+    scale = np.sqrt((wanted / own).prod(axis=1))
+    factors: np.ndarray = scale * mine.size / objects.photo_size[background].min(axis=1)
+    return factors
+
+
+def _pick(
+    open_: Positions, score: Float32[np.ndarray, " A"], bins: Int[np.ndarray, " A"], *,
+    wanted: Int[np.ndarray, "3"], temperature: float, rng: np.random.Generator,
+) -> int:
+    present = np.unique(bins[open_])
+    share = wanted[present].astype(np.float64)
+    bin_ = present[np.searchsorted(np.cumsum(share / share.sum()), rng.random(), side="right").clip(max=present.size - 1)]
+    inside = open_[bins[open_] == bin_]
+    weight = np.exp((score[inside].astype(np.float64) - score[inside].max()) / temperature)
+    total = np.cumsum(weight / weight.sum())
+    return int(inside[np.searchsorted(total, rng.random(), side="right").clip(max=inside.size - 1)])
+
+
+def _empty() -> Candidates:
+    nothing = np.zeros(0)
+    return Candidates(nothing.astype(np.int64), nothing.astype(np.int64), nothing.astype(np.float32), nothing.astype(np.float32))
