@@ -123,13 +123,24 @@ def analyse_photograph(
         # A mask that holds this one (a person, its dress) counts as well: such a part cannot be cut out alone.
         others = np.any([np.zeros_like(flat), *(other & ~flat for number, other in enumerate(frames) if number != index)], axis=0)
         found = _first_fault(row, frame, flat, others=others, chroma=chroma, mine=mine)
-        results.append(rejected(row, *found) if found else _accepted(row, image, mask, frame=frame, flat=flat, mine=mine))
+        if found:
+            results.append(rejected(row, *found) | _frame_box(flat))
+        else:
+            results.append(_accepted(row, image, mask, frame=frame, flat=flat, mine=mine))
     return results
 
 
 def rejected(row: Mapping[str, Any], reason: Reason, detail: str) -> dict[str, Any]:
     """The ANALYSIS row of an object that is not used."""
     return {"key": row["key"], "reason": str(reason), "detail": detail}
+
+
+def _frame_box(flat: Bool[np.ndarray, "S S"]) -> dict[str, Any]:
+    """The box as shares of the frame, which the statistics of the labels need of rejected objects too."""
+    if not flat.any():
+        return {}
+    box, size = mask_box(flat), flat.shape[0]
+    return {"frame_box": [box.left / size, box.top / size, box.right / size, box.bottom / size]}
 
 
 def _first_fault(

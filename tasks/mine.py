@@ -49,8 +49,8 @@ _CACHED_PHOTOGRAPHS = 32  # decoded, while a shard is rendered
 _ANALYSIS_VERSION = 1  # counts up when a measured number changes its meaning: old caches are then ignored
 # What the analysis of an object does not depend on; all other params of the section are part of the cache's name.
 _LATER = {
-    "num_composites", "mode", "max_upsampling", "max_lightness_gap", "max_colour_gap", "weights", "candidates", "temperature", "quotas",
-    "max_per_foreground", "max_per_background", "rescale", "feather_sigma", "jitter", "jpeg_quality", "shard_size", "num_workers",
+    "num_composites", "mode", "max_upsampling", "max_lightness_gap", "max_colour_gap", "weights", "min_semantic", "candidates", "temperature",
+    "max_per_foreground", "max_per_background", "quotas", "rescale", "feather_sigma", "jitter", "jpeg_quality", "shard_size", "num_workers",
     "unnamed_labels",
 }
 
@@ -84,12 +84,11 @@ def plan_mine(params: Params) -> list[MineShard]:
     rows = read_index(params.paths.index, "photographs")
     analysed = _find_plates(analyse_objects(rows, params), params)
     rejects = [{name: found[name] for name in REJECTS.names} for found in analysed if found["reason"]]
-    usable = [(row, found) for row, found in zip(rows, analysed, strict=True) if _usable(found)]
-    if not usable:
+    if not any(map(_usable, analysed)):
         reasons = Counter(reject["reason"] for reject in rejects)
         table = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())) or "the index holds no object"
         raise ValueError(f"mine: none of {len(rows)} objects passes the filters ({table}); see mine.* in params.yaml")
-    recipes = pair_objects(rows, usable, params)
+    recipes = pair_objects(rows, analysed, params)
     folder = params.paths.mined
     folder.mkdir(parents=True, exist_ok=True)
     shards = _shards(recipes, params.mine.shard_size)
@@ -161,7 +160,7 @@ def analyse_objects(rows: Sequence[Row], params: Params) -> list[Row]:
     return [found[row["key"]] for row in rows]
 
 
-def pair_objects(rows: Sequence[Row], usable: Sequence[tuple[Row, Row]], params: Params) -> list[Row]:
+def pair_objects(rows: Sequence[Row], analysed: Sequence[Row], params: Params) -> list[Row]:
     """The recipes: for each split its share of composites, from its own photographs only.
 
     The terciles of the gap are measured over the candidate pairs of all splits together, so that "hard" means one thing.
@@ -171,8 +170,10 @@ def pair_objects(rows: Sequence[Row], usable: Sequence[tuple[Row, Row]], params:
     numbers = {label: number for number, label in enumerate(labels)}
     groups = {group: number for number, group in enumerate(sorted({row["group"] for row in rows}))}
     relations = label_relations(
-        np.array([groups[row["group"]] for row in rows]), np.array([numbers.get(row["label"], UNNAMED) for row in rows]), len(labels)
+        np.array([groups[row["group"]] for row in rows]), np.array([numbers.get(row["label"], UNNAMED) for row in rows]),
+        frame_box=np.array([found["frame_box"] or (0.0, 0.0, 1.0, 1.0) for found in analysed], np.float64), num_labels=len(labels),
     )
+    usable = [(row, found) for row, found in zip(rows, analysed, strict=True) if _usable(found)]
     parts = {split: [pair for pair in usable if pair[0]["split"] == split] for split in SPLITS}
     objects = {split: _objects(pairs, groups, numbers) for split, pairs in parts.items() if pairs}
     candidates = {
@@ -229,7 +230,7 @@ def _measured(objects: Objects, relations: np.ndarray, pair: tuple[int, int], mi
     background, foreground = np.array([pair[0]]), np.array([pair[1]])
     gaps = gap_components(objects.foreground[foreground], objects.ring[background])[0]
     scores = score_components(objects, relations, background, foreground)[0]
-    fit = "same_label" if scores[0] == 1.0 else "related_label" if scores[0] > 0.0 else "shape"
+    fit = "same_label" if scores[0] == 1.0 else "related_label" if scores[0] >= mine.min_semantic else "shape"
     if mine.mode == "pih_random":
         fit = "random"
     return {f"gap_{name}": value for name, value in zip(GAP_NAMES, gaps, strict=True)} | {

@@ -25,6 +25,7 @@ _TOLERANCES = np.array([0.25, 0.10, 0.50, 0.35])
 _RELATED = 0.5  # a label that only occurs together with the removed one counts at most this much
 _CHUNK = 1024  # backgrounds whose candidates are scored at a time: bounds the memory
 _SPARE = 1.5  # backgrounds asked for candidates, per composite wanted
+_LEAST_DRAWN = 64  # and this many more, so that a handful of composites has a choice
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,26 @@ class Objects:
 
 @dataclass(frozen=True)
 class Candidates:
-    """M pairs that could be pasted, sorted by background. `background` and `foreground` are positions in Objects."""
+    """M pairs that could be pasted, sorted by background. `background` and `foreground` are positions in Objects.
+
+    fits: whether the labels speak for the pair (always, in mode `pih_random`).
+    """
 
     background: Positions
     foreground: Positions
+    fits: Bool[np.ndarray, " M"]
     score: Float32[np.ndarray, " M"]
     gap: Float32[np.ndarray, " M"]
 
 
-def label_relations(group: Int[np.ndarray, " R"], label: Int[np.ndarray, " R"], num_labels: int) -> Float32[np.ndarray, "L L"]:
-    """How well one label stands in for another: 1 for itself, else at most 0.5, by how often both occur in one photograph.
+def label_relations(
+    group: Int[np.ndarray, " R"], label: Int[np.ndarray, " R"], *, frame_box: Float[np.ndarray, "R 4"], num_labels: int
+) -> Float32[np.ndarray, "L L"]:
+    """How well one label stands in for another: 1 for itself, else at most 0.5.
 
-    Rows are all indexed objects, also those that the filters reject. n(a, b) / min(n(a), n(b)) over photographs, halved.
+    Rows are all indexed objects, also those that the filters reject; boxes as shares of the photograph. Two labels are related by how often
+    both occur in one photograph, n(a, b) / min(n(a), n(b)), times how alike their usual place and size are: a car and the sky above it
+    share every street, but neither stands where the other does.
     """
     named = label != UNNAMED
     pairs = np.unique(np.stack([group[named], label[named]], axis=1), axis=0)
@@ -69,7 +78,12 @@ def label_relations(group: Int[np.ndarray, " R"], label: Int[np.ndarray, " R"], 
     occurs = sparse.csr_matrix((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), shape=shape)
     together = (occurs.T @ occurs).toarray()
     alone = np.maximum(together.diagonal(), 1.0)
-    relations: np.ndarray = (_RELATED * together / np.minimum(alone[:, None], alone[None, :])).astype(np.float32)
+    usual = np.zeros((num_labels, 2))
+    points = np.stack([frame_box[:, 3], np.log(frame_box[:, 3] - frame_box[:, 1] + 1e-3)], axis=1)[named] / _TOLERANCES[1:3]
+    np.add.at(usual, label[named], points)
+    usual /= np.maximum(np.bincount(label[named], minlength=num_labels), 1)[:, None]
+    apart = np.square(usual[:, None] - usual[None]).sum(axis=2)
+    relations: np.ndarray = (_RELATED * together / np.minimum(alone[:, None], alone[None, :]) * np.exp(-0.5 * apart)).astype(np.float32)
     np.fill_diagonal(relations, 1.0)
     return relations
 
@@ -77,19 +91,19 @@ def label_relations(group: Int[np.ndarray, " R"], label: Int[np.ndarray, " R"], 
 def find_candidates(
     objects: Objects, relations: Float32[np.ndarray, "L L"], *, mine: Mine, num_wanted: int, rng: np.random.Generator
 ) -> Candidates:
-    """Scored pairs for as many randomly drawn backgrounds as `num_wanted` composites need (all, if there are fewer).
+    """Scored pairs for as many randomly drawn backgrounds as `num_wanted` composites need, those with a named object first.
 
     Left out: pairs within one photograph, gaps that are hopeless, objects that would be enlarged too much, and, in mode `mined`,
     objects cut off by their photograph's edge where the removed object was not.
     """
-    drawn = np.flatnonzero(objects.is_background)
-    limit = int(num_wanted * _SPARE) + 64
-    drawn = np.sort(rng.permutation(drawn)[:limit])
+    drawn = rng.permutation(np.flatnonzero(objects.is_background))
+    named_first = np.argsort(objects.label[drawn] == UNNAMED, kind="stable")
+    drawn = np.sort(drawn[named_first][: int(num_wanted * _SPARE) + _LEAST_DRAWN])
     neighbours = _random_neighbours if mine.mode == "pih_random" else _near_neighbours
     parts = [_score(objects, relations, *pairs, mine=mine) for pairs in neighbours(objects, drawn, mine.candidates, rng)]
-    joined = [np.concatenate([vars(part)[name] for part in parts]) if parts else np.zeros(0) for name in vars(_empty())]
-    order = np.lexsort((joined[1], joined[0]))
-    return Candidates(joined[0][order].astype(np.int64), joined[1][order].astype(np.int64), joined[2][order], joined[3][order])
+    columns = {name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])} if parts else vars(_empty())
+    order = np.lexsort((columns["foreground"], columns["background"]))
+    return Candidates(**{name: column[order] for name, column in columns.items()})
 
 
 def score_components(
@@ -122,31 +136,54 @@ def choose_pairs(
     """Positions of the chosen candidates, at most `counts[bin]` of each bin; fewer where the caps leave no more.
 
     Round by round each background, in random order, takes one foreground: its bin in proportion to what is still wanted, then within
-    the bin by exp(score / temperature). No pair is taken twice, and no object more often than its cap.
+    the bin by exp(score / temperature). No pair is taken twice, and no object more often than its cap. Pairs that the labels do not
+    speak for only fill what the others leave over.
     """
     starts = np.flatnonzero(np.diff(candidates.background, prepend=-1))
     spans = np.stack([starts, np.append(starts[1:], candidates.background.size)], axis=1)
-    wanted = np.array(counts, np.int64)
-    uses = np.zeros(int(candidates.foreground.max(initial=0)) + 1, np.int64)
-    free = np.ones(candidates.background.size, bool)
-    chosen: list[int] = []
-    for _ in range(mine.max_per_background):
-        taken_before = len(chosen)
-        for span in rng.permutation(spans):
-            if not wanted.any():
-                return np.array(chosen, np.int64)
-            inside = np.arange(*span)
-            open_ = inside[free[inside] & (uses[candidates.foreground[inside]] < mine.max_per_foreground) & (wanted[bins[inside]] > 0)]
-            if open_.size == 0:
-                continue
-            picked = _pick(open_, candidates.score, bins, wanted=wanted, temperature=mine.temperature, rng=rng)
-            free[picked] = False
-            uses[candidates.foreground[picked]] += 1
-            wanted[bins[picked]] -= 1
-            chosen.append(picked)
-        if len(chosen) == taken_before:
-            break
-    return np.array(chosen, np.int64)
+    state = _Choice(candidates, bins, mine, wanted=np.array(counts, np.int64))
+    for allowed in (candidates.fits, ~candidates.fits):
+        if allowed.any():
+            state.fill(spans, allowed, rng)
+    return np.array(state.chosen, np.int64)
+
+
+class _Choice:
+    """What has been chosen so far, and what the caps and quotas still allow."""
+
+    def __init__(self, candidates: Candidates, bins: Positions, mine: Mine, *, wanted: Int[np.ndarray, " K"]) -> None:
+        self.candidates, self.bins, self.mine, self.wanted = candidates, bins, mine, wanted
+        self.foreground_uses = np.zeros(int(candidates.foreground.max(initial=0)) + 1, np.int64)
+        self.background_uses = np.zeros(int(candidates.background.max(initial=0)) + 1, np.int64)
+        self.free = np.ones(candidates.background.size, bool)
+        self.chosen: list[int] = []
+
+    def fill(self, spans: Int[np.ndarray, "B 2"], allowed: Bool[np.ndarray, " M"], rng: np.random.Generator) -> None:
+        """Rounds over all backgrounds until nothing is wanted or a round finds nothing."""
+        found = True
+        while found and self.wanted.any():
+            found = False
+            for span in rng.permutation(spans):
+                if not self.wanted.any():
+                    return
+                found |= self._take_one(span, allowed, rng)
+
+    def _take_one(self, span: Int[np.ndarray, "2"], allowed: Bool[np.ndarray, " M"], rng: np.random.Generator) -> bool:
+        inside = np.arange(span[0], span[1])
+        background = self.candidates.background[span[0]]
+        if self.background_uses[background] >= self.mine.max_per_background:
+            return False
+        usable = self.foreground_uses[self.candidates.foreground[inside]] < self.mine.max_per_foreground
+        inside = inside[usable & allowed[inside] & self.free[inside] & (self.wanted[self.bins[inside]] > 0)]
+        if inside.size == 0:
+            return False
+        picked = _pick(inside, self.candidates.score, self.bins, wanted=self.wanted, temperature=self.mine.temperature, rng=rng)
+        self.free[picked] = False
+        self.foreground_uses[self.candidates.foreground[picked]] += 1
+        self.background_uses[background] += 1
+        self.wanted[self.bins[picked]] -= 1
+        self.chosen.append(picked)
+        return True
 
 
 def _geometry(objects: Objects) -> Float[np.ndarray, "N 4"]:
@@ -204,10 +241,11 @@ def _score(
     keep = (components[:, 0] <= mine.max_lightness_gap) & (components[:, 1] <= mine.max_colour_gap)
     background, foreground, components = background[keep], foreground[keep], components[keep]
     weights = np.array([getattr(mine.weights, name) for name in SCORE_NAMES])
-    score = np.zeros(background.size)
+    score, fits = np.zeros(background.size), np.ones(background.size, bool)
     if mine.mode == "mined":
-        score = score_components(objects, relations, background, foreground) @ weights
-    return Candidates(background, foreground, score.astype(np.float32), gap_size(components).astype(np.float32))
+        fit = score_components(objects, relations, background, foreground)
+        score, fits = fit @ weights, fit[:, 0] >= mine.min_semantic
+    return Candidates(background, foreground, fits, score.astype(np.float32), gap_size(components).astype(np.float32))
 
 
 def _enlargement(objects: Objects, background: Positions, foreground: Positions, mine: Mine) -> Float[np.ndarray, " M"]:
@@ -233,5 +271,5 @@ def _pick(
 
 
 def _empty() -> Candidates:
-    nothing = np.zeros(0)
-    return Candidates(nothing.astype(np.int64), nothing.astype(np.int64), nothing.astype(np.float32), nothing.astype(np.float32))
+    nothing = np.zeros(0, np.int64)
+    return Candidates(nothing, nothing, nothing.astype(bool), nothing.astype(np.float32), nothing.astype(np.float32))

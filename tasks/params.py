@@ -134,6 +134,7 @@ class Mine(Section):
     max_lightness_gap: Positive
     max_colour_gap: Positive
     weights: FitWeights
+    min_semantic: Share
     candidates: Count
     temperature: Positive
     max_per_foreground: Count
