@@ -354,9 +354,11 @@ def _marginal_change(values: np.ndarray, wanted: np.ndarray, num_sample: int) ->
     index = np.clip((values - low) * (IDT_STEPS_PER_BIN / width), 0, steps - 1).astype(np.int32)
     index_wanted = np.clip((wanted - low) / width, 0, IDT_BINS - 1).astype(np.int32)
     edges = np.arange(IDT_BINS + 1, dtype=np.float64)
+    centres = edges[:-1] + 0.5
     cdf = _strict_cdf(index[:num_sample] // IDT_STEPS_PER_BIN)
-    moved = np.interp(cdf, _strict_cdf(index_wanted), edges) - edges
-    table = np.interp((np.arange(steps) + 0.5) / IDT_STEPS_PER_BIN, edges, moved * width).astype(np.float32)
+    # A bin goes to the middle of its share, not to an end: one bin of clipped or flat colour may stand for half the reference.
+    moved = np.interp(0.5 * (cdf[1:] + cdf[:-1]), _strict_cdf(index_wanted), edges) - centres
+    table = np.interp((np.arange(steps) + 0.5) / IDT_STEPS_PER_BIN, centres, moved * width).astype(np.float32)
     return np.asarray(table[index])
 
 

@@ -104,8 +104,8 @@ def random_retouch(rng: np.random.Generator, *, strength: float = 1.0) -> Retouc
         value = float(np.clip(rng.standard_normal(), -limit, limit)) * deviation * strength
         return value if moved else 0.0
 
-    exposure = slider(1.35, 0.9)
-    temperature, tint = slider(60.0, 0.75), slider(7.0, 0.5)
+    exposure = slider(1.5, 0.9)
+    temperature, tint = slider(45.0, 0.75), slider(6.0, 0.5)
     contrast = float(np.clip(slider(0.4, 0.5), -1.0, 1.0))
     saturation = float(np.exp(slider(0.3, 0.5)))
     shared, own = slider(0.6, 0.6), slider(0.15, 0.5)
