@@ -162,6 +162,8 @@ class Syconet(Section):
     smooth_weight: NonNegative
     mono_weight: NonNegative
     report_every: Count
+    checkpoint_every: Count
+    threads: Count
 
 
 class Augment(Section):
