@@ -40,6 +40,7 @@ class Starter(Section):
     num_scenes: Natural
     scene_size: Side
     max_side: Side
+    num_retouches: Natural
 
 
 class Weights(Section):
