@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 SMALL_STRIDES = (2, 2, 2, 2)
 PAPER_STRIDES = (4, 4, 4, 2, 2, 2)  # 512 -> 128 -> 32 -> 8 -> 4 -> 2 -> 1
 NUM_SKIPS = 2
+SMALL_GAIN = 1.5
 SLOPE = 0.2
 
 
@@ -26,6 +27,11 @@ class DiscriminatorConfig:
         """One per level: the paper's chain needs its 512 px; smaller images get four halvings."""
         return PAPER_STRIDES if self.size >= 512 else SMALL_STRIDES
 
+    @property
+    def gain(self) -> float:
+        """Of each activation. Spectral norm lets signals fade by half per layer: short trainings need them louder."""
+        return 1.0 if self.strides == PAPER_STRIDES else SMALL_GAIN
+
 
 class Discriminator(nn.Module):
     """Logits of "this pixel is natural", at the image's own resolution.
@@ -39,6 +45,7 @@ class Discriminator(nn.Module):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         width, strides = config.width, config.strides
+        self.gain = config.gain
         widths = [width * 2**level for level in range(len(strides) + 1)]
         self.first = nn.Conv2d(3, width, 3, padding=1)
         self.down = nn.ModuleList(
@@ -51,17 +58,20 @@ class Discriminator(nn.Module):
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
         """Logits for an image in [0, 1], sRGB-encoded. H and W: at least the product of the strides."""
-        levels = [leaky_relu(self.first(image), SLOPE)]
+        levels = [self._activate(self.first(image * 2 - 1))]
         for conv in self.down:
-            levels.append(leaky_relu(conv(levels[-1]), SLOPE))
+            levels.append(self._activate(conv(levels[-1])))
         features = levels.pop()
         for depth, conv in enumerate(self.up):
             across = levels.pop()
             features = interpolate(features, size=across.shape[-2:], mode="bilinear", align_corners=False)
-            features = leaky_relu(conv(features), SLOPE)
+            features = self._activate(conv(features))
             if depth < NUM_SKIPS:
                 features = features + across
         for conv in self.smooth:
-            features = leaky_relu(conv(features), SLOPE)
+            features = self._activate(conv(features))
         logits: Tensor = self.last(features)
         return logits
+
+    def _activate(self, features: Tensor) -> Tensor:
+        return leaky_relu(features, SLOPE) * self.gain
