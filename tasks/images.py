@@ -12,6 +12,7 @@ One rule for every kind of file, so that a pixel means the same whoever wrote it
   every index but 0; a mask whose largest value is 1 is taken as 0/1.
 """
 
+import errno
 import io
 from pathlib import Path
 
@@ -28,20 +29,33 @@ from tasks.rejects import BadSample, RejectReason
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "MPO")
 DEFAULT_MAX_MEGAPIXELS = 120.0
 _ORIENTATION = 0x0112  # the EXIF tag
+_FAULTS_OF_THE_FILE = frozenset({errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG})  # a retry would not help
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 RgbImage = UInt8[np.ndarray, "H W 3"]
 MaskImage = UInt8[np.ndarray, "H W"]
 
 
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file that was brought. BadSample (a ValueError) if it is missing or is no readable file; other I/O errors pass."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadSample(RejectReason.MISSING, str(path), "no such file") from None
+    except OSError as error:
+        if error.errno not in _FAULTS_OF_THE_FILE:
+            raise
+        raise BadSample(RejectReason.UNREADABLE, str(path), f"cannot be read ({error.strerror})") from error
+
+
 def read_image(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> RgbImage:
     """The image file `path` as sRGB-encoded uint8 (height, width, 3), upright; BadSample (a ValueError) as `decode_image`."""
-    return decode_image(_read_bytes(path), name=str(path), max_megapixels=max_megapixels)
+    return decode_image(read_bytes(path), name=str(path), max_megapixels=max_megapixels)
 
 
 def read_mask(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> MaskImage:
     """The mask file `path` as uint8 (height, width), 255 = foreground; BadSample (a ValueError) as `decode_mask`."""
-    return decode_mask(_read_bytes(path), name=str(path), max_megapixels=max_megapixels)
+    return decode_mask(read_bytes(path), name=str(path), max_megapixels=max_megapixels)
 
 
 def decode_image(data: bytes, *, name: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> RgbImage:
@@ -113,15 +127,6 @@ def to_uint8(image: Float[Tensor, "B C H W"]) -> UInt8[np.ndarray, "B H W C"]:
     """Float images in [0, 1] as uint8 (B, H, W, C), rounded to nearest, never truncated. Values outside [0, 1] are clipped to it."""
     scaled = image.detach().to(torch.float32).clamp(0.0, 1.0).mul(255.0).round_().to(torch.uint8)
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise BadSample(RejectReason.MISSING, str(path), "no such file") from None
-    except OSError as error:
-        raise BadSample(RejectReason.UNREADABLE, str(path), f"cannot be read ({error.strerror})") from error
 
 
 def _opened(data: bytes, name: str, max_megapixels: float) -> Image.Image:

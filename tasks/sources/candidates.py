@@ -1,8 +1,8 @@
 """What a source lists before any file is opened: where the files lie and what is said of them.
 
-Every path is relative to the project's root in POSIX form, or absolute where `paths.raw` lies outside it. `split` is train, val or test
-where the source names it, None where ingestion shall choose by hash of the group. `group` names the source photograph: nothing of one
-group stands in two splits. Keys are unique within a table: begin them with the source's name.
+Every path is in POSIX form and begins as `paths.raw` or `paths.starter` is written: relative to the project's root, or absolute. `split` is
+train, val or test where the source names it, None where ingestion shall choose by hash of the group. `group` names the source photograph:
+nothing of one group stands in two splits. Keys are unique within a table: begin them with the source's name.
 """
 
 from dataclasses import dataclass, field
