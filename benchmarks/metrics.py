@@ -41,7 +41,8 @@ def with_torchmetrics(prediction: np.ndarray, target: np.ndarray, mask: np.ndarr
     error = (ours - theirs).square()
     inside = torch.from_numpy(mask >= 128)
     mean, every = structural_similarity_index_measure(ours, theirs, data_range=255.0, return_full_image=True)
-    return float(error.mean()), float(error[:, :, inside].mean()), psnr_of(float(error.mean())), float(mean), float(every[:, :, inside].mean())
+    mse, fmse = float(error.mean()), float(error[:, :, inside].mean())
+    return mse, fmse, psnr_of(mse), float(mean), float(every[:, :, inside].mean())
 
 
 def squared_errors_by_numpy(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray) -> tuple[float, float]:

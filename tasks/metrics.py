@@ -69,7 +69,7 @@ def score_flavours(prediction: Image, target: Image, mask: Mask, *, flavours: Se
     _check(prediction, target, mask)
     if prediction.dtype != np.uint8 or target.dtype != np.uint8:
         prediction, target = prediction.astype(np.float64), target.astype(np.float64)
-    hard = (mask >= HARD_LEVEL).astype(np.uint8)
+    hard = (mask >= HARD_LEVEL).view(np.uint8)
     sums = _ErrorSums.of(prediction, target, hard)
     peak = float(target.max())
     found: dict[Flavour, Scores] = {}
@@ -93,8 +93,8 @@ def score_flavours(prediction: Image, target: Image, mask: Mask, *, flavours: Se
 def squared_errors(prediction: Image, target: Image, mask: Mask) -> tuple[float, float]:
     """MSE and fMSE alone, raw and exact: some 40 times faster than NumPy's arithmetic. Errors as `score_flavours`."""
     _check(prediction, target, mask)
-    sums = _ErrorSums.of(prediction, target, (mask >= HARD_LEVEL).astype(np.uint8))
-    return sums.squared / sums.num_values, sums.foreground_mse
+    hard = (mask >= HARD_LEVEL).view(np.uint8)
+    return _squared_norm(prediction, target) / target.size, _squared_norm(prediction, target, hard) / (3 * cv2.countNonZero(hard))
 
 
 def psnr_of(mse: float, *, peak: float = PEAK) -> float:
