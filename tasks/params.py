@@ -202,7 +202,6 @@ class Train(Section):
     smallest_crop: Annotated[float, Field(gt=0.1, le=1.0)]
     val_every: Count
     max_val_pairs: Count
-    checkpoint_every: Count
     cache_megabytes: Natural
     threads: Count
 

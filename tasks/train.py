@@ -15,27 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.discriminator import Discriminator, DiscriminatorConfig
 from models.harmonizer import HarmonizerConfig, build_harmonizer
-from models.losses import (
-    discriminator_loss,
-    foreground_l1,
-    foreground_mse,
-    generator_loss,
-    whole_image_l1,
-)
+from models.losses import discriminator_loss, foreground_l1, foreground_mse, generator_loss, whole_image_l1
 from tasks import params as schema
 from tasks.checkpoints import fingerprint, load_resumable, save_harmonizer, save_resumable
 from tasks.files import read_json, written_atomically
 from tasks.images import to_tensor
 from tasks.jitter import recolor_foregrounds, reframe_composites, reframe_pairs
-from tasks.loader import iter_composite_batches, iter_pair_batches, read_pairs
+from tasks.loader import BatchIterator, iter_composite_batches, iter_pair_batches, read_pairs
 from tasks.sample import CompositeBatch, PairBatch
-from tasks.seeds import torch_generator
+from tasks.seeds import derive_seed, torch_generator
 
 Report = Callable[[Mapping[str, float], int], None]
 Advance = Callable[[int, int], None]
@@ -62,7 +57,7 @@ class Trainer:
         self.seed = params.seed
         self.device = device
         self.config = harmonizer_config(params.train)
-        torch.manual_seed(torch_generator(params.seed, "train", "weights").initial_seed())
+        torch.manual_seed(derive_seed(params.seed, "train", "weights"))
         self.harmonizer = build_harmonizer(self.config).to(device, memory_format=torch.channels_last)
         self.discriminator = Discriminator(
             DiscriminatorConfig(size=self.section.size, width=self.section.discriminator_width)
@@ -87,6 +82,18 @@ class Trainer:
             return section.lr * (step + 1) / section.warmup_steps
         done = (step - section.warmup_steps) / max(1, section.steps - section.warmup_steps)
         return section.lr * (section.lr_floor + (1 - section.lr_floor) * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def step(self, pairs: Iterator[PairBatch], composites: Iterator[CompositeBatch]) -> dict[str, Tensor]:
+        """One step of whichever stream is due; its losses."""
+        progress = self.progress
+        if self.is_adversarial(progress.step):
+            losses = self.adversarial_step(_to_device(next(composites), self.device))
+            progress.adversarial_steps += 1
+        else:
+            losses = self.supervised_step(_to_device(next(pairs), self.device))
+            progress.supervised_steps += 1
+        progress.step += 1
+        return losses
 
     def supervised_step(self, batch: PairBatch) -> dict[str, Tensor]:
         """One harmonizer update towards the target of each pair; the losses."""
@@ -214,31 +221,19 @@ def train(params: schema.Params, report: Report, advance: Advance) -> dict[str, 
     if (saved := load_resumable(checkpoint, key)) is not None:
         trainer.restore(saved)
         history = saved["history"]
+    section, sums, began = params.train, _Means(), time.perf_counter()
     pairs, composites = _streams(params, trainer.progress)
-    began, waited = time.perf_counter(), 0.0
-    sums = _Means()
-    section = params.train
-    for step in range(trainer.progress.step, section.steps):
-        asked = time.perf_counter()
-        adversarial = trainer.is_adversarial(step)
-        batch = _to_device(next(composites if adversarial else pairs), device)
-        waited += time.perf_counter() - asked
-        if adversarial:
-            sums.add(trainer.adversarial_step(batch))
-            trainer.progress.adversarial_steps += 1
-        else:
-            sums.add(trainer.supervised_step(batch))
-            trainer.progress.supervised_steps += 1
-        trainer.progress.step = step + 1
-        last = step + 1 == section.steps
-        if (step + 1) % section.val_every == 0 or last:
-            row = {"step": step + 1, "lr": trainer.learning_rate(step), **sums.take(), **trainer.validate(validation)}
-            history.append(row)
-            elapsed = time.perf_counter() - began
-            report({**row, "data_wait_share": waited / elapsed}, step + 1)
-        if (step + 1) % section.checkpoint_every == 0 and not last:
-            save_resumable(checkpoint, key, {**trainer.state(), "history": history})
-        advance(step + 1, section.steps)
+    with pairs, composites:
+        for step in range(trainer.progress.step, section.steps):
+            sums.add(trainer.step(pairs, composites))
+            done = step + 1
+            if done % section.val_every == 0 or done == section.steps:
+                history.append({"step": done, "lr": trainer.learning_rate(step), **sums.take(), **trainer.validate(validation)})
+                waited = (pairs.wait_seconds + composites.wait_seconds) / (time.perf_counter() - began)
+                report({**history[-1], "data_wait_share": waited}, done)
+                if done < section.steps:
+                    save_resumable(checkpoint, key, {**trainer.state(), "history": history})
+            advance(done, section.steps)
     return _finish(params, trainer, history)
 
 
@@ -261,7 +256,7 @@ def _finish(params: schema.Params, trainer: Trainer, history: list[dict[str, flo
     }
 
 
-def _streams(params: schema.Params, progress: Progress) -> tuple[Iterator[PairBatch], Iterator[CompositeBatch]]:
+def _streams(params: schema.Params, progress: Progress) -> tuple[BatchIterator[PairBatch], BatchIterator[CompositeBatch]]:
     section = params.train
     pairs = iter_pair_batches(
         params.paths.shards, "train", batch_size=section.batch_size, seed=params.seed, first_step=progress.supervised_steps,
@@ -278,8 +273,8 @@ def _validation_pairs(params: schema.Params, device: torch.device) -> PairBatch:
     pairs = read_pairs(params.paths.shards, "val", limit=params.train.max_val_pairs)
     if not pairs:
         raise ValueError(f"{params.paths.shards}: no validation pairs; raise ingest.val_share or add photographs")
-    stacks = [to_tensor(torch.stack([torch.from_numpy(getattr(pair, name)) for pair in pairs]).numpy()) for name in ("composite", "mask", "target")]
-    return PairBatch(*(stack.to(device) for stack in stacks))
+    fields = ("composite", "mask", "target")
+    return PairBatch(*(to_tensor(np.stack([getattr(pair, field) for pair in pairs])).to(device) for field in fields))
 
 
 def _to_device(batch: Any, device: torch.device) -> Any:
