@@ -48,7 +48,7 @@ def save_resumable(path: Path, key: str, state: Mapping[str, Any]) -> None:
 
 
 def load_resumable(path: Path, key: str) -> dict[str, Any] | None:
-    """The training state at `path` if it belongs to `key`; None where there is none, it belongs to other params or inputs, or is damaged."""
+    """The training state at `path` if it belongs to `key`; None where there is none, it is damaged, or other params or inputs made it."""
     if not path.is_file():
         return None
     try:

@@ -4,6 +4,7 @@ Every path is relative to the project's root, in POSIX form. `group` names the s
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema
     """
     ordered = sorted(rows, key=lambda row: (row["key"], row.get("path", "")))
     if "reason" not in schema.names:
-        for first, second in zip(ordered, ordered[1:], strict=False):
+        for first, second in pairwise(ordered):
             if first["key"] == second["key"]:
                 raise ValueError(f"{path}: key {first['key']!r} stands twice (sources {first['source']} and {second['source']})")
     try:
@@ -73,7 +74,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema
         raise ValueError(f"{path}: a row does not fit the schema ({error})") from error
     with written_atomically(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=65536)
-    return table.num_rows
+    return len(ordered)
 
 
 def read_table(path: Path, schema: pa.Schema, filters: Any = None) -> list[dict[str, Any]]:

@@ -1,11 +1,11 @@
 """Dual-stream training of the harmonizer: supervised steps on pairs, adversarial steps on real composites.
 
-Source: Wang et al., "Semi-supervised Parametric Real-world Image Harmonization", CVPR 2023. Departures, each for small data and two cores: the
-reconstruction loss may be normalised by the foreground (`train.loss`), supervised steps may leave the discriminator out
-(`train.discriminate_pairs`), and the released weights are the average of the last steps' (EMA), taken where validation was best.
+Source: Wang et al., "Semi-supervised Parametric Real-world Image Harmonization", CVPR 2023. Departures, each for small data and two
+cores: the reconstruction loss may be normalised by the foreground (`train.loss`), supervised steps may leave the discriminator out
+(`train.discriminate_pairs`), and the weights kept are a running average (EMA), taken where validation was best.
 
-Every random choice is a function of (seed, step), and so is each batch: a killed run continues where its last checkpoint stands and ends with the
-weights of an uninterrupted one.
+Every random choice is a function of (seed, step), and so is each batch: a killed run continues where its last checkpoint stands and
+ends with the weights of an uninterrupted one.
 """
 
 import math
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -58,13 +58,12 @@ class Trainer:
         self.device = device
         self.config = harmonizer_config(params.train)
         torch.manual_seed(derive_seed(params.seed, "train", "weights"))
-        self.harmonizer = build_harmonizer(self.config).to(device, memory_format=torch.channels_last)
-        self.discriminator = Discriminator(
-            DiscriminatorConfig(size=self.section.size, width=self.section.discriminator_width)
-        ).to(device, memory_format=torch.channels_last)
+        self.harmonizer = _placed(build_harmonizer(self.config), device)
+        self.discriminator = _placed(Discriminator(DiscriminatorConfig(self.section.size, self.section.discriminator_width)), device)
         self.average = AveragedModel(self.harmonizer, multi_avg_fn=get_ema_multi_avg_fn(self.section.ema_decay), use_buffers=True)
-        self.optimizer = torch.optim.AdamW(self.harmonizer.parameters(), lr=self.section.lr, weight_decay=self.section.weight_decay)
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=self.section.discriminator_lr, betas=(0.5, 0.999))
+        section = self.section
+        self.optimizer = torch.optim.AdamW(self.harmonizer.parameters(), lr=section.lr, weight_decay=section.weight_decay)
+        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=section.discriminator_lr, betas=(0.5, 0.999))
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
 
@@ -126,7 +125,7 @@ class Trainer:
         }
 
     def discriminator_step(self, harmonized: Tensor, mask: Tensor, natural: Tensor) -> dict[str, Tensor]:
-        """One discriminator update: natural pixels are real, a harmonized image is real outside its mask and fake inside; loss and accuracies."""
+        """One discriminator update (natural: 1 all over; harmonized: 1 outside its mask, 0 inside); its loss and accuracies."""
         on_fake, on_natural = self.discriminator(harmonized), self.discriminator(natural)
         loss = discriminator_loss(on_fake, on_natural, mask)
         self.discriminator_optimizer.zero_grad(set_to_none=True)
@@ -157,7 +156,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, pairs: PairBatch) -> dict[str, float]:
-        """Mean fMSE of the averaged harmonizer and of doing nothing over the validation pairs, at the training size; keeps the best weights."""
+        """Mean fMSE of the averaged harmonizer and of doing nothing on `pairs`, at the training size; the best weights are kept."""
         self.average.eval()
         fmse = [
             _squared_errors(self.average(composite, mask).harmonized, target, mask)
@@ -275,6 +274,13 @@ def _validation_pairs(params: schema.Params, device: torch.device) -> PairBatch:
         raise ValueError(f"{params.paths.shards}: no validation pairs; raise ingest.val_share or add photographs")
     fields = ("composite", "mask", "target")
     return PairBatch(*(to_tensor(np.stack([getattr(pair, field) for pair in pairs])).to(device) for field in fields))
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def _placed(network: Network, device: torch.device) -> Network:
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _to_device(batch: Any, device: torch.device) -> Any:

@@ -1,6 +1,8 @@
 """Laws of the dual-stream training, on tiny shards made here."""
 
 import dataclasses
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +48,7 @@ def _composites(count: int) -> list[RealComposite]:
     return result
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny(tmp_path: Path) -> Params:
     """Params of a training run of twelve steps, with its shards on disk."""
     params = load_params()
@@ -74,7 +76,7 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-def _kill_at(step: int):  # noqa: ANN202
+def _kill_at(step: int) -> Callable[[int, int], None]:
     def advance(done: int, total: int) -> None:
         if done == step:
             raise Killed
@@ -125,7 +127,7 @@ def test_each_phase_moves_only_its_own_network(tiny: Params) -> None:
     mask = torch.zeros(2, 1, SIZE, SIZE)
     mask[..., 8:24, 8:24] = 1
 
-    def moved(step) -> tuple[bool, bool]:  # noqa: ANN001
+    def moved(step: Callable[[], object]) -> tuple[bool, bool]:
         before = [[p.clone() for p in net.parameters()] for net in (trainer.harmonizer, trainer.discriminator)]
         step()
         after = [list(net.parameters()) for net in (trainer.harmonizer, trainer.discriminator)]
@@ -144,12 +146,12 @@ def test_the_learning_rate_warms_up_then_falls_to_its_floor(tiny: Params) -> Non
     assert rates[0] == pytest.approx(section.lr / section.warmup_steps)
     assert max(rates) == pytest.approx(section.lr)
     assert rates[-1] == pytest.approx(section.lr * section.lr_floor)
-    assert all(first >= second for first, second in zip(rates[2:], rates[3:], strict=False))
+    assert all(first >= second for first, second in pairwise(rates[section.warmup_steps :]))
 
 
 def test_missing_validation_pairs_are_named(tiny: Params) -> None:
-    shards = [write_shard(tiny.paths.shards / "train-00000.tar", [encode_pair(p, jpeg_quality=95) for p in _pairs(4, "train")], split="train")]
-    write_manifest(tiny.paths.shards, shards, kind="pairs", meta={})
+    samples = [encode_pair(pair, jpeg_quality=95) for pair in _pairs(4, "train")]
+    write_manifest(tiny.paths.shards, [write_shard(tiny.paths.shards / "train-00000.tar", samples, split="train")], kind="pairs", meta={})
     with pytest.raises(ValueError, match="val"):
         train(tiny, _silent, _silent)
 
