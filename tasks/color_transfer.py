@@ -5,16 +5,17 @@ Each `match_<name>` is the same without image and mask: it maps pixel values, un
 Images are sRGB-encoded and used as they are, without linearising, as the published sets were made.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-Image = UInt8[np.ndarray, "H W 3"]
-Mask = UInt8[np.ndarray, "H W"]
-Pixels = Float32[np.ndarray, "N 3"]
-Matrix = Float[np.ndarray, "R C"]
+# Sizes with an underscore are not compared between arguments: a reference has its own, and `region_pixels` says it in words for masks.
+Image = UInt8[np.ndarray, "_H _W 3"]
+Mask = UInt8[np.ndarray, "_H _W"]
+Pixels = Float32[np.ndarray, "_N 3"]
+Matrix = Float[np.ndarray, "_R _C"]
 
 MIN_PIXELS = 50  # fewer give no statistics worth the name
 MAX_STATISTICS_PIXELS = 65536  # a region of more is sampled at even steps
@@ -49,6 +50,7 @@ class TooFewPixels(ValueError):
     """A foreground is too small, or too black, for statistics."""
 
 
+@runtime_checkable
 class Transfer(Protocol):
     """What every function in `TRANSFERS` is."""
 
@@ -59,6 +61,7 @@ class Transfer(Protocol):
         ...
 
 
+@runtime_checkable
 class Match(Protocol):
     """A map of pixel values, fitted to two sets of pixels."""
 
@@ -301,8 +304,8 @@ def histogram_map(target: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray
     cdf_t = np.cumsum(target[bins_t]) * reference.sum()
     cdf_r = np.cumsum(reference[bins_r]) * target.sum()
     values = bins_r[np.maximum(np.searchsorted(cdf_r, cdf_t, side="right") - 1, 0)].astype(np.float64)
-    values[-1] = _centre_of_mass(bins_r, cdf_r, cdf_t[-2] if len(cdf_t) > 1 else 0, cdf_t[-1])
-    values[0] = _centre_of_mass(bins_r, cdf_r, 0, cdf_t[0])
+    values[-1] = _centre_of_mass(bins_r, cdf_r, int(cdf_t[-2]) if len(cdf_t) > 1 else 0, int(cdf_t[-1]))
+    values[0] = _centre_of_mass(bins_r, cdf_r, 0, int(cdf_t[0]))
     return bins_t.astype(np.float64), np.maximum.accumulate(values)
 
 

@@ -5,6 +5,7 @@ light), tone curves and contrast (on encoded values), saturation. An `Illuminant
 """
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -254,16 +255,16 @@ def _uv(x: float, y: float) -> np.ndarray:
 def load_illuminants(path: Path) -> Illuminants:
     """The illuminants in a zip of `NAME.npy` (to standard light) and `NAME_reverse.npy` (from it), each float (3, 11), by name.
 
-    Only the lower-level folder-free name counts. Nothing is unpickled.
+    Folders inside the zip are left out of the names. Nothing is unpickled.
     Raises ValueError naming the file, and the entry, if one is missing, or not such an array, or stands without its reverse.
     Source: Niu et al., ccHarmony (ECCV 2022), `polynomial_matching_coefficients`.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; ingest.synthesis.weights.illuminant above 0 needs it")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:
             found = {Path(name).name: np.asarray(archive[name]) for name in archive.files}
-    except (zipfile.BadZipFile, ValueError, OSError, TypeError, AttributeError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a zip of .npy arrays ({error})") from error
     names = tuple(sorted(name for name in found if not name.endswith("_reverse")))
     if not names:

@@ -26,8 +26,8 @@ from tasks.recolor import (
     random_retouch,
 )
 
-Image = UInt8[np.ndarray, "H W 3"]
-Mask = UInt8[np.ndarray, "H W"]
+Image = UInt8[np.ndarray, "_H _W 3"]  # a reference has a size of its own
+Mask = UInt8[np.ndarray, "_H _W"]
 Lab = Float[np.ndarray, "N 3"]
 
 ILLUMINANTS_FILE = Path("illuminants/ccharmony_coefficients.zip")  # below paths.raw
@@ -221,11 +221,13 @@ def delta_e_2000(first: Lab, second: Lab) -> Float[np.ndarray, " N"]:
     hue_1 = np.arctan2(first[:, 2], first[:, 1] * stretch) % (2.0 * np.pi)
     hue_2 = np.arctan2(second[:, 2], second[:, 1] * stretch) % (2.0 * np.pi)
     grey = chroma_1 * chroma_2 == 0.0
-    turn = np.where(grey, 0.0, (hue_2 - hue_1 + np.pi) % (2.0 * np.pi) - np.pi)
+    apart = np.where(grey, 0.0, hue_2 - hue_1)
+    far = np.abs(apart) > np.pi  # the shorter arc crosses 0; hues exactly opposite do not count as far, in either order
+    turn = apart - far * np.sign(apart) * 2.0 * np.pi
     d_light, d_chroma = second[:, 0] - first[:, 0], chroma_2 - chroma_1
     d_hue = 2.0 * np.sqrt(chroma_1 * chroma_2) * np.sin(0.5 * turn)
     light, chroma = 0.5 * (first[:, 0] + second[:, 0]), 0.5 * (chroma_1 + chroma_2)
-    hue = np.where(grey, hue_1 + hue_2, hue_1 + 0.5 * turn)  # half-way along the shorter arc
+    hue = np.where(grey, hue_1 + hue_2, 0.5 * (hue_1 + hue_2) + far * np.pi)  # half-way along the shorter arc
     weight = (
         1.0
         - 0.17 * np.cos(hue - np.pi / 6.0)

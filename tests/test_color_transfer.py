@@ -73,10 +73,11 @@ def test_the_background_is_bit_exact_and_no_argument_is_changed(name):
     image, reference, mask = picture(2), picture(3), soft_ellipse()
     kept = image.copy(), reference.copy(), mask.copy()
     result = ALL[name](image, mask, reference, mask)
-    assert result.shape == image.shape and result.dtype == np.uint8
+    assert result.shape == image.shape
+    assert result.dtype == np.uint8
     assert np.array_equal(result[mask == 0], image[mask == 0])
     assert (result[mask == 255] != image[mask == 255]).mean() > 0.5
-    assert np.array_equal(image, kept[0]) and np.array_equal(reference, kept[1]) and np.array_equal(mask, kept[2])
+    assert all(np.array_equal(now, then) for now, then in zip((image, reference, mask), kept, strict=True))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -112,7 +113,7 @@ def test_regions_too_small_for_statistics_are_refused(name):
 @pytest.mark.parametrize("name", ALL)
 def test_a_mask_of_another_size_is_refused(name):
     image, mask = picture(9), soft_ellipse()
-    with pytest.raises(ValueError, match="64x40 px, its image 64x48"):
+    with pytest.raises(ValueError, match=r"64x40 px, its image 64x48"):
         ALL[name](image, mask, image, mask[:40])
 
 
@@ -276,7 +277,7 @@ def test_histogram_map_never_decreases_and_stays_in_the_reference_range(first, s
     bins, values = histogram_map(target, reference)
     occupied = np.flatnonzero(reference)
     assert (np.diff(values) >= 0).all()
-    assert values[0] >= occupied[0] - 1e-9 and values[-1] <= occupied[-1] + 1e-9
+    assert occupied[0] - 1e-9 <= values[0] <= values[-1] <= occupied[-1] + 1e-9
     assert np.array_equal(bins, np.flatnonzero(target))
 
 
@@ -313,7 +314,8 @@ def test_marginals_come_closer_with_every_iteration(seed):
     target = pixels(seed, 1500)
     reference = np.concatenate([pixels(seed + 1, 500), pixels(seed + 2, 1000)])
     gaps = [distance(match_pitie(target, target, reference, rng=rng, num_iterations=count), reference) for count in (0, 1, 3, 10)]
-    assert gaps[0] > gaps[1] > gaps[3] and gaps[2] < 1.05 * gaps[1]
+    assert gaps[0] > gaps[1] > gaps[3]
+    assert gaps[2] < 1.05 * gaps[1]
     assert gaps[3] < 0.1 * gaps[0]
 
 
