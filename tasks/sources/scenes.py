@@ -4,9 +4,9 @@ Target: one light shades ground, walls, background objects and the object alike.
 are shaded under another light: colour temperature, exposure, direction and share of ambient light differ, so the error is global and local
 at once. The object's shadow stays that of the scene's light in both, as in a photograph whose object alone was recoloured.
 
-Shading and compositing are done in linear light, on 2x2 samples per pixel: a pixel of the object's outline is the mean of its samples' light in
-both images, the mask is the share of samples on the object, and pixels outside the mask are equal bit for bit. Then sRGB encoding and
-noise, the same noise for both. Simplified: parallel light, no interreflection but a tint from the ground, no shadow upon objects.
+Shading and compositing are done in linear light, on 2x2 samples per pixel: a pixel of the object's outline is the mean of its samples'
+light in both images, the mask is the share of samples on the object, and pixels outside the mask are equal bit for bit. Then sRGB encoding
+and noise, the same for both. Simplified: parallel light, no interreflection but a tint from the ground, no shadow upon objects.
 """
 
 from dataclasses import dataclass
