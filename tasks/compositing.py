@@ -118,16 +118,17 @@ def to_frame(image: UInt8[np.ndarray, "..."], size: int) -> UInt8[np.ndarray, ".
 
 
 def cut_object(
-    image: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], *, placement: Placement, feather_sigma: float
+    image: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], *, placement: Placement, choke: float, feather_sigma: float
 ) -> Cutout:
     """The object under `mask`, resampled once to its target box, with a feathered matte.
 
+    choke: px of the frame by which the mask is drawn in first, because a drawn mask takes a rim of its own background along.
     The colours are averaged under the mask only (premultiplied), and carried outwards below the feather: no colour of the object's own
     background travels along. At a side of `placement.contact` the matte does not fade: the object goes on behind the frame's edge.
     """
     source, target = placement.source, placement.target
     crop = np.s_[source.top : source.bottom, source.left : source.right]
-    coverage = mask[crop].astype(np.float32) / 255.0
+    coverage = _choked(mask[crop], choke, placement).astype(np.float32) / 255.0
     premultiplied = image[crop].astype(np.float32) * coverage[..., None]
     margin = math.ceil(3.0 * feather_sigma) + 1
     coverage = _pad(resample(coverage, target.height, target.width), margin, placement.contact)
@@ -166,10 +167,10 @@ def paste(plate: UInt8[np.ndarray, "S S 3"], cutout: Cutout) -> tuple[UInt8[np.n
 
 def place_object(
     plate: UInt8[np.ndarray, "S S 3"], image: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], *,
-    placement: Placement, feather_sigma: float,
+    placement: Placement, choke: float, feather_sigma: float,
 ) -> tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]:
     """The composite and its matte: `cut_object`, then `paste`. Both of the discriminator's classes are made by this function."""
-    return paste(plate, cut_object(image, mask, placement=placement, feather_sigma=feather_sigma))
+    return paste(plate, cut_object(image, mask, placement=placement, choke=choke, feather_sigma=feather_sigma))
 
 
 def grow_mask(mask: Bool[np.ndarray, "H W"], radius: int) -> Bool[np.ndarray, "H W"]:
@@ -225,6 +226,18 @@ def plate_quality(
     return PlateQuality(detail=detail, offset=offset, score=min(detail, 1.0 / detail) * math.exp(-offset / 20.0))
 
 
+def _choked(mask: UInt8[np.ndarray, "h w"], choke: float, placement: Placement) -> UInt8[np.ndarray, "h w"]:
+    """The mask in its source box eroded by `choke` px of the frame; the sides at which the object is cut off stay."""
+    radius_x = round(choke * placement.source.width / placement.target.width)
+    radius_y = round(choke * placement.source.height / placement.target.height)
+    if radius_x == radius_y == 0:
+        return mask
+    margin = max(radius_x, radius_y) + 1
+    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_x + 1, 2 * radius_y + 1))
+    eroded: np.ndarray = cv2.erode(_pad(mask, margin, placement.contact), ellipse)[margin:-margin, margin:-margin]
+    return eroded if eroded.any() else mask  # an object thinner than twice the choke keeps its rim
+
+
 def _mirrored_grain(frame: UInt8[np.ndarray, "S S 3"], hole: Bool[np.ndarray, "S S"]) -> Float32[np.ndarray, "S S 3"]:
     """The frame's fine detail reflected into the hole across its outline; 0 where the reflection falls into the hole again.
 
@@ -261,7 +274,7 @@ def _blur(values: Float[np.ndarray, "..."], sigma: float) -> Float[np.ndarray, "
     return blurred
 
 
-def _pad(values: Float[np.ndarray, "..."], margin: int, contact: Contact) -> Float[np.ndarray, "..."]:
+def _pad(values: Shaped[np.ndarray, "..."], margin: int, contact: Contact) -> Shaped[np.ndarray, "..."]:
     """`values` with `margin` px more on each side: zeros, or at a side of contact the outermost values repeated."""
     kept = [(0, 0)] * (values.ndim - 2)
     for axis, before, after in ((0, contact.top, contact.bottom), (1, contact.left, contact.right)):

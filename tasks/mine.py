@@ -49,9 +49,9 @@ _CACHED_PHOTOGRAPHS = 32  # decoded, while a shard is rendered
 _ANALYSIS_VERSION = 1  # counts up when a measured number changes its meaning: old caches are then ignored
 # What the analysis of an object does not depend on; all other params of the section are part of the cache's name.
 _LATER = {
-    "num_composites", "mode", "max_upsampling", "max_lightness_gap", "max_colour_gap", "weights", "min_semantic", "candidates", "temperature",
-    "max_per_foreground", "max_per_background", "quotas", "rescale", "feather_sigma", "jitter", "jpeg_quality", "shard_size", "num_workers",
-    "unnamed_labels",
+    "num_composites", "mode", "max_upsampling", "max_lightness_gap", "max_colour_gap", "weights", "min_semantic", "candidates",
+    "temperature", "max_per_foreground", "max_per_background", "quotas", "rescale", "choke", "feather_sigma", "jitter", "jpeg_quality",
+    "shard_size", "num_workers", "unnamed_labels",
 }
 
 REJECTS = pa.schema([
@@ -110,7 +110,7 @@ def render_shard(params: Params, unit: MineShard) -> ShardInfo:
     rows = read_table(params.paths.mined / "recipes.parquet", RECIPES, filters=[("split", "=", unit.split)])[unit.first : unit.stop]
     read = lru_cache(maxsize=_CACHED_PHOTOGRAPHS)(read_photograph)
     samples = (
-        encode_composite(render_recipe(row, read), jpeg_quality=row["jpeg_quality"], about=_provenance(row)) for row in rows
+        encode_composite(render_recipe(row, read).sample, jpeg_quality=row["jpeg_quality"], about=_provenance(row)) for row in rows
     )
     return write_shard(path, samples, split=unit.split)
 
@@ -218,8 +218,8 @@ def _recipe(key: str, objects_rows: Sequence[tuple[Row, Row]], objects: Objects,
         "key": key, "split": background["split"], "seed": seed, "mode": mine.mode,
         **{f"fg_{name}": foreground[name] for name in columns}, **{f"bg_{name}": background[name] for name in columns},
         **placement_columns(placement), **placement_columns(natural, prefix="natural_"),
-        "size": mine.size, "max_side": mine.max_side, "feather_sigma": mine.feather_sigma, "jpeg_quality": mine.jpeg_quality,
-        "plate": mine.plate, "plate_path": background_found.get("plate_path"), "plate_margin": mine.plate_margin,
+        **{name: getattr(mine, name) for name in ("size", "max_side", "choke", "feather_sigma", "jpeg_quality")}, "plate": mine.plate,
+        "plate_path": background_found.get("plate_path"), "plate_margin": mine.plate_margin,
         **{f"plate_{name}": background_found[f"plate_{name}"] for name in ("detail", "offset", "score")}, "fg_ratio": share,
         **{f"fg_{name}": foreground_found[f"fg_{name}"] for name in ("mean", "std", "chromaticity")},
         **{f"ring_{name}": background_found[f"ring_{name}"] for name in ("mean", "std", "chromaticity")},

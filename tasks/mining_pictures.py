@@ -43,7 +43,7 @@ def contact_sheet(recipes: Sequence[Recipe]) -> UInt8[np.ndarray, "H W 3"]:
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
     for number, recipe in enumerate(recipes):
         left, top = number % _COLUMNS * (3 * size + 12), number // _COLUMNS * height
-        sample = render_recipe(recipe)
+        sample = render_recipe(recipe).sample
         for position, image in enumerate((sample.composite, _outlined(sample.composite, sample.mask), sample.natural)):
             sheet.paste(Image.fromarray(image), (left + position * (size + 2), top))
         caption = f"{recipe['fg_label'] or '?'} for {recipe['bg_label'] or '?'}  gap {recipe['gap']:.2f}  fit {recipe['score']:.1f}"

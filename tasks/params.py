@@ -142,6 +142,7 @@ class Mine(Section):
     max_per_background: Count
     quotas: Quotas
     rescale: Annotated[float, Field(ge=0.0, le=0.5)]
+    choke: NonNegative
     feather_sigma: NonNegative
     jitter: Natural
     jpeg_quality: Quality

@@ -1,6 +1,7 @@
 """The record of a mined composite: everything that is needed to make its pixels again, and everything that was measured of it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ RECIPES = pa.schema([
     *(pa.field(f"{kind}{box}", _box) for kind in ("", "natural_") for box in ("source_box", "target_box")),
     pa.field("contact", pa.list_(pa.bool_())), pa.field("natural_contact", pa.list_(pa.bool_())),
     pa.field("affine", pa.list_(pa.float64())), pa.field("natural_affine", pa.list_(pa.float64())),
-    *(pa.field(column, pa.int32()) for column in ("size", "max_side", "jpeg_quality")), pa.field("feather_sigma", pa.float64()),
+    *(pa.field(column, pa.int32()) for column in ("size", "max_side", "jpeg_quality")),
+    *(pa.field(column, pa.float64()) for column in ("choke", "feather_sigma")),
     pa.field("plate", _name), pa.field("plate_path", pa.string()), pa.field("plate_margin", pa.int32()),
     *(pa.field(f"plate_{column}", _real) for column in ("detail", "offset", "score")),
     pa.field("fg_ratio", _real),
@@ -63,7 +65,17 @@ def read_photograph(image_path: str, mask_path: str, max_side: int) -> Photograp
     return shrink_to(read_image(Path(image_path)), max_side), shrink_to(read_mask(Path(mask_path)), max_side)
 
 
-def render_recipe(recipe: Mapping[str, Any], read: Callable[[str, str, int], Photograph] = read_photograph) -> RealComposite:
+@dataclass(frozen=True)
+class Rendered:
+    """A recipe's images in the frame: the sample, the natural sample's own matte, and the photograph nobody touched, with its mask."""
+
+    sample: RealComposite
+    natural_mask: UInt8[np.ndarray, "S S"]
+    untouched: UInt8[np.ndarray, "S S 3"]
+    untouched_mask: UInt8[np.ndarray, "S S"]
+
+
+def render_recipe(recipe: Mapping[str, Any], read: Callable[[str, str, int], Photograph] = read_photograph) -> Rendered:
     """The composite, its matte, its plate and its natural sample, from the recipe's row and the files that it names.
 
     Equal rows and files give equal pixels. The natural sample is the background's own object on the same plate, by the same function.
@@ -71,17 +83,18 @@ def render_recipe(recipe: Mapping[str, Any], read: Callable[[str, str, int], Pho
     """
     background, background_mask = read(recipe["bg_image_path"], recipe["bg_mask_path"], recipe["max_side"])
     image, mask = read(recipe["fg_image_path"], recipe["fg_mask_path"], recipe["max_side"])
-    frame = to_frame(background, recipe["size"])
+    frame, frame_mask = to_frame(background, recipe["size"]), to_frame(background_mask, recipe["size"])
     if recipe["plate"] == "precomputed":
         plate = to_frame(shrink_to(read_image(Path(recipe["plate_path"])), recipe["max_side"]), recipe["size"])
     else:
-        hole = (to_frame(background_mask, recipe["size"]) >= 128).astype(np.uint8) * 255
+        hole = (frame_mask >= 128).astype(np.uint8) * 255
         plate = clean_plate(frame, hole, method=recipe["plate"], margin=recipe["plate_margin"])
-    sigma = recipe["feather_sigma"]
-    composite, matte = place_object(plate, image, mask, placement=read_placement(recipe), feather_sigma=sigma)
+    matting = {"choke": recipe["choke"], "feather_sigma": recipe["feather_sigma"]}
+    composite, matte = place_object(plate, image, mask, placement=read_placement(recipe), **matting)
     own_place = read_placement(recipe, prefix="natural_")
-    natural, _ = place_object(plate, background, background_mask, placement=own_place, feather_sigma=sigma)
-    return RealComposite(key=recipe["key"], composite=composite, mask=matte, plate=plate, natural=natural)
+    natural, natural_mask = place_object(plate, background, background_mask, placement=own_place, **matting)
+    sample = RealComposite(key=recipe["key"], composite=composite, mask=matte, plate=plate, natural=natural)
+    return Rendered(sample, natural_mask=natural_mask, untouched=frame, untouched_mask=frame_mask)
 
 
 def _sides(box: Box) -> list[int]:
