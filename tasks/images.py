@@ -2,7 +2,7 @@
 
 One rule for every kind of file, so that a pixel means the same whoever wrote it:
 
-- the size in the header is checked before any pixel is decoded; only JPEG, PNG, TIFF, WebP, BMP and MPO are opened at all;
+- the size in the header is checked before any pixel is decoded; only JPEG, PNG, TIFF, WebP and BMP are opened at all;
 - EXIF orientation is applied, to images and masks;
 - an embedded ICC profile is converted to sRGB (perceptual intent); none, or one that cannot be read, counts as sRGB, as in browsers;
 - grey becomes three equal channels; CMYK goes through its profile, or without one through the complement;
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from tasks.rejects import BadSample, RejectReason
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "MPO")
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")  # a phone's MPO is a JPEG here
 DEFAULT_MAX_MEGAPIXELS = 120.0
 _ORIENTATION = 0x0112  # the EXIF tag
 _FAULTS_OF_THE_FILE = frozenset({errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG})  # a retry would not help

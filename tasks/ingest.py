@@ -166,7 +166,7 @@ def _stamp(path: str) -> tuple[int, int]:
 def _write_plan(folder: Path, candidates: Candidates, params: Params) -> list[str]:
     """Write the chunks, the references and what finishing needs to know; the chunks' names in order."""
     chunks: list[dict[str, list[Row]]] = [{"objects": [dataclasses.asdict(one) for one in objects]}
-                                          for objects in _object_chunks(_plan_objects(candidates.photographs, params))]
+                                          for objects in _object_chunks(_plan_objects(candidates, params))]
     for kind, samples in (("pairs", candidates.pairs), ("retouches", candidates.retouches), ("composites", candidates.composites)):
         for first in range(0, len(samples), CHUNK_SAMPLES):
             chunks.append({kind: [dataclasses.asdict(one) for one in samples[first:first + CHUNK_SAMPLES]]})
@@ -183,17 +183,19 @@ def _write_plan(folder: Path, candidates: Candidates, params: Params) -> list[st
     return names
 
 
-def _plan_objects(photographs: Sequence[PhotographCandidate], params: Params) -> list[PlannedObject]:
+def _plan_objects(candidates: Candidates, params: Params) -> list[PlannedObject]:
+    """Every object with its place in the layout. A photograph that has pairs of its own, of whatever kind, gets no synthesized ones."""
     synthesis = params.ingest.synthesis
+    paired = {pair.group for pair in candidates.pairs}
     numbers: Counter[str] = Counter()
     owners: dict[tuple[str, str], str] = {}
     planned = []
-    for candidate in sorted(photographs, key=lambda one: (one.source, one.image_path, one.key)):
+    for candidate in sorted(candidates.photographs, key=lambda one: (one.source, one.image_path, one.key)):
         numbers[candidate.image_path] += 1
-        train = candidate.split == "train"
+        count = synthesis.composites_per_object if candidate.split == "train" else synthesis.composites_per_test_object
         planned.append(PlannedObject(
             candidate=candidate, image_id=_image_id(candidate, owners), number=numbers[candidate.image_path],
-            num_composites=synthesis.composites_per_object if train else synthesis.composites_per_test_object,
+            num_composites=0 if candidate.group in paired else count,
         ))
     return planned
 

@@ -75,6 +75,8 @@ def synthesize_object(planned: PlannedObject, foreground: Foreground, context: S
 
     folder: the composites folder as the index shall name it. fMSE is measured between the pixels of the two encoded files.
     """
+    if planned.num_composites == 0:
+        return ObjectComposites((), (), ())
     target, mask = foreground
     candidate, quality = planned.candidate, context.limits.jpeg_quality
     subset = subset_folder(candidate.source)

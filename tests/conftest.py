@@ -1,0 +1,103 @@
+"""Tiny synthetic photographs and params, for every test; nothing is read from outside the repository and the test's own folder."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from tasks.images import encode_jpeg, encode_png
+from tasks.params import Params
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    cv2.setNumThreads(1)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real photographs that `ATTUNE_DATA` names (by default ../shared/data); the test is skipped where there is none."""
+    folder = Path(os.environ.get("ATTUNE_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one, as a project's root is for the stages."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def configure() -> Callable[..., Params]:
+    """`configure({"ingest.min_side": 16})`: the repository's params with some values replaced, validated."""
+    text = (ROOT / "params.yaml").read_text()
+
+    def configured(changes: dict[str, Any] | None = None) -> Params:
+        values = yaml.safe_load(text)
+        for key, value in (changes or {}).items():
+            *sections, name = key.split(".")
+            section = values
+            for part in sections:
+                section = section[part]
+            section[name] = value
+        return Params.model_validate(values)
+
+    return configured
+
+
+def draw_photograph(height: int, width: int, seed: int) -> np.ndarray:
+    """A smooth, textured colour picture of mid tones, uint8 HWC."""
+    rng = np.random.default_rng(seed)
+    coarse = cv2.resize(rng.uniform(60, 190, (4, 4, 3)), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(coarse + rng.normal(0.0, 6.0, (height, width, 3)), 0, 255).round().astype(np.uint8)
+
+
+def draw_mask(height: int, width: int, share: float = 0.2) -> np.ndarray:
+    """A centred rectangle of 255 that covers about `share` of the frame, uint8 HW."""
+    mask = np.zeros((height, width), np.uint8)
+    tall, wide = round(height * share**0.5), round(width * share**0.5)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    mask[top:top + tall, left:left + wide] = 255
+    return mask
+
+
+@pytest.fixture(scope="session")
+def photograph() -> Callable[[int, int, int], np.ndarray]:
+    """`photograph(height, width, seed)`: a synthetic picture."""
+    return draw_photograph
+
+
+@pytest.fixture(scope="session")
+def object_mask() -> Callable[..., np.ndarray]:
+    """`object_mask(height, width, share=0.2)`: a rectangular mask."""
+    return draw_mask
+
+
+@pytest.fixture
+def write_photos() -> Callable[..., Path]:
+    """`write_photos(folder, count)`: `count` photographs `p00.jpg`... with one mask each, in the layout of the source photos."""
+
+    def written(folder: Path, count: int, *, height: int = 64, width: int = 80) -> Path:
+        (folder / "images").mkdir(parents=True)
+        (folder / "masks").mkdir()
+        for number in range(count):
+            (folder / "images" / f"p{number:02d}.jpg").write_bytes(encode_jpeg(draw_photograph(height, width, number), 92))
+            (folder / "masks" / f"p{number:02d}.png").write_bytes(encode_png(draw_mask(height, width)))
+        return folder
+
+    return written
