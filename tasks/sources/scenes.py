@@ -293,7 +293,8 @@ def _random_solid(rng: np.random.Generator, x: float, z: float, scale: float) ->
     shape = Shape(kind, resting.lengths, rotation, np.array([x, drop(resting), z]))
     gloss = float(rng.uniform(0.02, 0.25)) if rng.random() < 0.6 else 0.0
     shininess = float(np.exp(rng.uniform(np.log(6.0), np.log(90.0))))
-    return _Solid(shape, random_tile(rng), float(rng.uniform(0.4, 1.2) / scale), gloss, shininess)
+    tile = random_tile(rng, gaudiness=float(rng.uniform(0.4, 1.0)))
+    return _Solid(shape, tile, float(rng.uniform(0.4, 1.2) / scale), gloss, shininess)
 
 
 def _turned(yaw: float, tilt: float) -> Float[np.ndarray, "3 3"]:
@@ -411,10 +412,11 @@ def _sky(setting: _Setting, directions: Points, light: Light, camera_kelvin: flo
     height = np.clip(directions[1] * np.float32(2.0), 0.0, 1.0)
     flat = directions[1] + np.float32(0.25)
     clouds = look_up(setting.clouds, 0.3 * directions[0] / flat, 0.3 * directions[2] / flat)
-    colors = setting.horizon[:, None] * (1.0 - height) + setting.zenith[:, None] * height
+    horizon, zenith = (color.astype(np.float32)[:, None] for color in (setting.horizon, setting.zenith))
+    colors = horizon * (1.0 - height) + zenith * height
     veil = height * (0.6 - 0.5 * height)
-    level = _sky_level(light, camera_kelvin)
-    return np.asarray(((colors * (1.0 - veil) + clouds * veil) * level[:, None]).astype(np.float32))
+    level = _sky_level(light, camera_kelvin).astype(np.float32)
+    return np.asarray((colors * (1.0 - veil) + clouds * veil) * level[:, None])
 
 
 def _sky_level(light: Light, camera_kelvin: float) -> Float[np.ndarray, "3"]:

@@ -50,12 +50,12 @@ def value_noise(rng: np.random.Generator, cells: int, octaves: int = 4) -> Float
 def random_tile(rng: np.random.Generator, pattern: str | None = None, *, gaudiness: float = 1.0) -> Tile:
     """A surface of one of `PATTERNS` (any, if None) in a random palette, with a little unevenness; periodic."""
     chosen = pattern or PATTERNS[rng.integers(len(PATTERNS))]
-    first, second = random_palette(rng, gaudiness=gaudiness)
+    first, second = (color.astype(np.float32) for color in random_palette(rng, gaudiness=gaudiness))
     blend = _blend(rng, chosen)[..., None]
     tile = first * (1.0 - blend) + second * blend
-    roughness = rng.uniform(0.02, 0.12)
+    roughness = np.float32(rng.uniform(0.02, 0.12))
     tile = tile * np.exp(roughness * value_noise(rng, 8, 3))[..., None]
-    return np.asarray(np.clip(tile, 0.005, 0.9).astype(np.float32))
+    return np.asarray(np.clip(tile, np.float32(0.005), np.float32(0.9)))
 
 
 def _blend(rng: np.random.Generator, pattern: str) -> Float32[np.ndarray, "S S"]:
