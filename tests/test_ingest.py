@@ -1,0 +1,347 @@
+"""Ingestion: every file checked, every bad one with its reason, the same bytes whatever the order, killed runs continue, no leak."""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks import ingest
+from tasks.checks import check_image, check_mask, foreground_mse
+from tasks.images import encode_jpeg, encode_png, read_image, read_mask
+from tasks.index import read_index
+from tasks.ingest import SOURCES, IngestedChunk, finish_ingest, ingest_chunk, plan_ingest
+from tasks.params import SourceName
+from tasks.rejects import BadSample, RejectReason
+from tasks.sources.iharmony4 import read_lists
+
+NUM_PHOTOS = 8
+EASY = {  # small, fast, and lenient enough for synthetic pictures
+    "ingest.sources": ["photos"], "ingest.val_share": 0.2, "ingest.test_share": 0.2, "ingest.max_reject_fraction": 0.5,
+    "ingest.min_side": 32,
+    "ingest.synthesis.composites_per_object": 3, "ingest.synthesis.composites_per_test_object": 2, "ingest.synthesis.max_side": 48,
+    "ingest.synthesis.max_gradient_ratio": 8.0, "ingest.synthesis.max_delta_e": 60.0, "ingest.synthesis.max_hue_turned": 1.0,
+}
+
+
+@pytest.fixture
+def photos(project, write_photos):
+    """A folder of photographs in an empty project."""
+    return write_photos(project / "data" / "raw" / "photos", NUM_PHOTOS)
+
+
+@pytest.fixture
+def params(configure):
+    return configure(EASY)
+
+
+def run(params, *, backwards: bool = False) -> dict[str, float]:
+    chunks = plan_ingest(params)
+    return finish_ingest(params, [ingest_chunk(params, chunk) for chunk in (reversed(chunks) if backwards else chunks)])
+
+
+def fingerprints(*folders: Path) -> dict[str, str]:
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def outputs(params) -> dict[str, str]:
+    return fingerprints(params.paths.index, params.paths.composites)
+
+
+# --- The whole --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_source_that_params_may_name_is_known():
+    assert set(SOURCES) == set(SourceName.__args__)
+
+
+def test_the_index_says_what_is_on_disk(photos, params):
+    metrics = run(params)
+    rows = read_index(params.paths.index, "pairs")
+    assert metrics["photographs"] == metrics["objects"] == NUM_PHOTOS
+    assert len(rows) == sum(metrics[f"pairs_{split}"] for split in ("train", "val", "test")) > NUM_PHOTOS
+    assert metrics["median_composite_fmse"] == pytest.approx(np.median([row["composite_fmse"] for row in rows]))
+    for row in rows:
+        composite, target = (read_image(Path(row[f"{name}_path"])) for name in ("composite", "target"))
+        mask = read_mask(Path(row["mask_path"]))
+        assert composite.shape == target.shape == (row["height"], row["width"], 3) == (*mask.shape, 3)
+        assert max(mask.shape) == params.ingest.synthesis.max_side
+        assert set(np.unique(mask)) == {0, 255}
+        assert np.mean(mask > 0) == pytest.approx(row["fg_ratio"])
+        assert foreground_mse(composite, target, mask) == pytest.approx(row["composite_fmse"], rel=1e-6)
+        for name in ("composite", "mask", "target"):
+            assert hashlib.sha256(Path(row[f"{name}_path"]).read_bytes()).hexdigest() == row[f"{name}_sha256"]
+
+
+def test_composites_differ_from_their_target_in_the_foreground_only_up_to_jpeg(photos, params):
+    run(params)
+    for row in read_index(params.paths.index, "pairs"):
+        difference = read_image(Path(row["composite_path"])).astype(int) - read_image(Path(row["target_path"]))
+        inside = read_mask(Path(row["mask_path"])) > 0
+        assert np.square(difference[inside]).mean() > 50
+        far = ~inside
+        far[8:-8, 8:-8] = False
+        assert np.square(difference[far]).mean() < 10
+
+
+def test_the_composites_folder_is_in_iharmony4s_layout_and_reads_back(photos, params, configure):
+    run(params)
+    entries, rejects = read_lists(params.paths.composites)
+    rows = read_index(params.paths.index, "pairs")
+    assert not rejects
+    assert entries == {("Photos", Path(row["composite_path"]).name): row["split"] for row in rows}
+    (own := Path("again") / "iHarmony4").parent.mkdir()
+    shutil.copytree(params.paths.composites, own)
+    again = configure({**EASY, "paths.raw": "again", "ingest.sources": ["iharmony4"]})
+    metrics = run(again)
+    found = read_index(again.paths.index, "pairs")
+    assert metrics["rejects"] == 0
+    assert sorted(row["composite_sha256"] for row in found) == sorted(row["composite_sha256"] for row in rows)
+    assert {row["method"] for row in found} == {"published"}
+    assert Counter(row["split"] for row in found) == Counter(row["split"] for row in rows)
+
+
+def test_names_in_the_layout_keep_one_bar_for_one_meaning(photos, params):
+    for kind in ("images", "masks"):
+        for path in sorted((photos / kind).iterdir())[:2]:
+            path.rename(path.with_name(path.name.replace("p0", "a_b_" if path.stem == "p00" else "a-b-")))
+    (photos / "images" / "a-b-1.jpg").rename(photos / "images" / "a-b-0.jpg")  # now equal to a_b_0 once '_' is gone
+    (photos / "masks" / "a-b-1.png").rename(photos / "masks" / "a-b-0.png")
+    run(params)
+    names = [Path(row["composite_path"]).stem for row in read_index(params.paths.index, "pairs")]
+    assert all(name.count("_") == 2 for name in names)
+    assert len(set(names)) == len(names)
+
+
+def test_no_group_stands_in_two_splits_and_references_are_of_the_same_split(photos, params, monkeypatch):
+    taken = []
+    original = ingest.synthesize_object
+
+    def watched(planned, foreground, context, *, folder):
+        taken.extend((planned.candidate, reference) for reference in context.references(planned.candidate))
+        return original(planned, foreground, context, folder=folder)
+
+    monkeypatch.setattr(ingest, "synthesize_object", watched)
+    run(params)
+    assert taken
+    assert all(candidate.split == reference.split for candidate, reference in taken)
+    splits: dict[str, set[str]] = {}
+    for table in ("photographs", "pairs"):
+        for row in read_index(params.paths.index, table):
+            splits.setdefault(row["group"], set()).add(row["split"])
+    assert all(len(own) == 1 for own in splits.values())
+
+
+# --- The same bytes ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_two_runs_in_any_order_are_byte_equal(photos, params, configure, monkeypatch):
+    monkeypatch.setattr(ingest, "CHUNK_PHOTOGRAPHS", 3)
+    run(params)
+    first = outputs(params)
+    shutil.rmtree(params.paths.work)
+    run(configure({**EASY, "ingest.num_workers": 7}), backwards=True)
+    assert outputs(params) == first
+    assert len(first) > 3 * NUM_PHOTOS
+
+
+def test_another_seed_gives_other_composites_of_the_same_split(photos, params, configure):
+    run(params)
+    splits = {row["key"]: row["split"] for row in read_index(params.paths.index, "photographs")}
+    first = outputs(params)
+    other = configure({**EASY, "seed": 2})
+    run(other)
+    assert {row["key"]: row["split"] for row in read_index(params.paths.index, "photographs")} == splits
+    assert outputs(params) != first
+
+
+def test_a_killed_run_continues_with_what_is_not_done(photos, params, monkeypatch):
+    monkeypatch.setattr(ingest, "CHUNK_PHOTOGRAPHS", 3)
+    chunks = plan_ingest(params)
+    assert len(chunks) == 3
+    ingest_chunk(params, chunks[0])
+    worked = []
+    original = ingest._work_chunk
+    monkeypatch.setattr(ingest, "_work_chunk", lambda *args: (worked.append(args[1].name), original(*args))[1])
+    again = plan_ingest(params)
+    assert again == chunks
+    finish_ingest(params, [ingest_chunk(params, chunk) for chunk in again])
+    assert worked == [chunk.name for chunk in chunks[1:]]
+
+
+def test_a_part_whose_files_are_gone_is_done_again(photos, params):
+    run(params)
+    first = outputs(params)
+    next(params.paths.work.rglob("*_1_1.jpg")).unlink()
+    run(params)
+    assert outputs(params) == first
+
+
+def test_a_changed_file_is_looked_at_again(photos, params):
+    run(params)
+    before = {row["key"]: row["image_sha256"] for row in read_index(params.paths.index, "photographs")}
+    path = photos / "images" / "p03.jpg"
+    path.write_bytes(encode_jpeg(255 - read_image(path), 90))
+    run(params)
+    after = {row["key"]: row["image_sha256"] for row in read_index(params.paths.index, "photographs")}
+    assert [key for key in before if before[key] != after[key]] == ["photos_p03"]
+
+
+def test_leftovers_in_the_outputs_are_cleared_and_the_manifest_is_last(photos, params):
+    run(params)
+    (params.paths.index / "foreign.txt").touch()
+    (params.paths.composites / "Old").mkdir()
+    chunks = plan_ingest(params)
+    assert not (params.paths.index / "manifest.json").exists()
+    assert not any(params.paths.composites.iterdir())
+    finish_ingest(params, [ingest_chunk(params, chunk) for chunk in chunks])
+    manifest = json.loads((params.paths.index / "manifest.json").read_text())
+    assert manifest["tables"]["photographs"]["rows"] == NUM_PHOTOS
+    assert not (params.paths.index / "foreign.txt").exists()
+
+
+def test_an_unfinished_plan_is_not_joined(photos, params, monkeypatch):
+    monkeypatch.setattr(ingest, "CHUNK_PHOTOGRAPHS", 3)
+    chunks = plan_ingest(params)
+    with pytest.raises(ValueError, match="2 of 3 chunks"):
+        finish_ingest(params, [ingest_chunk(params, chunks[0])])
+
+
+# --- Bad input --------------------------------------------------------------------------------------------------------------------------
+
+
+def spoil(photos: Path, object_mask, photograph) -> dict[str, RejectReason]:
+    """Break seven of the photographs, each in another way; key -> the reason it must get."""
+    images, masks = photos / "images", photos / "masks"
+    (images / "p00.jpg").write_bytes(b"")
+    (images / "p01.jpg").write_bytes((images / "p01.jpg").read_bytes()[:500])
+    (images / "p02.jpg").write_bytes(encode_jpeg(photograph(20, 80, 1), 90))
+    (masks / "p02.png").write_bytes(encode_png(object_mask(20, 80)))
+    (masks / "p03.png").write_bytes(encode_png(object_mask(64, 64)))
+    (masks / "p04.png").write_bytes(encode_png(np.zeros((64, 80), np.uint8)))
+    (masks / "p05.png").write_bytes(encode_png(object_mask(64, 80, 0.001)))
+    (masks / "p06.png").write_bytes(encode_png(np.full((64, 80), 255, np.uint8)))
+    return {
+        "photos_p00": RejectReason.UNREADABLE, "photos_p01": RejectReason.UNREADABLE, "photos_p02": RejectReason.TOO_SMALL,
+        "photos_p03": RejectReason.SIZE_MISMATCH, "photos_p04": RejectReason.EMPTY_MASK, "photos_p05": RejectReason.FG_TOO_SMALL,
+        "photos_p06": RejectReason.FG_TOO_LARGE,
+    }
+
+
+def test_each_bad_file_has_its_reason_and_nothing_good_is_lost(photos, configure, object_mask, photograph):
+    wanted = spoil(photos, object_mask, photograph)
+    params = configure({**EASY, "ingest.max_reject_fraction": 1.0})
+    run(params)
+    rejects = {row["key"]: row for row in read_index(params.paths.index, "rejects") if row["reason"] != "synthesis_failed"}
+    assert {key: row["reason"] for key, row in rejects.items()} == {key: reason.value for key, reason in wanted.items()}
+    assert all(row["path"] in row["detail"] for row in rejects.values())
+    assert [row["key"] for row in read_index(params.paths.index, "photographs")] == ["photos_p07"]
+
+
+def test_too_many_bad_files_stop_the_stage_with_a_table_of_reasons(photos, params, object_mask, photograph):
+    spoil(photos, object_mask, photograph)
+    with pytest.raises(ValueError, match=r"7 of 8 samples of source photos.*max_reject_fraction = 0\.5") as raised:
+        run(params)
+    assert "2  unreadable, as in data/raw/photos/images/p00.jpg" in str(raised.value)
+    assert len(read_index(params.paths.index, "rejects")) >= 7
+    assert not (params.paths.index / "manifest.json").exists()
+
+
+def test_a_source_that_lists_nothing_is_refused(project, params):
+    for name in ("images", "masks"):
+        (project / "data" / "raw" / "photos" / name).mkdir(parents=True)
+    with pytest.raises(ValueError, match="photos lists no sample"):
+        plan_ingest(params)
+    with pytest.raises(ValueError, match=r"ingest\.sources: empty"):
+        plan_ingest(params.model_copy(update={"ingest": params.ingest.model_copy(update={"sources": []})}))
+
+
+def test_a_planted_leak_between_splits_is_refused(photos, params):
+    (photos / "manifest.csv").write_text(
+        "image,mask,split,source_key\n" + "".join(f"p0{n},p0{n},{'test' if n == 5 else 'train'},film\n" for n in range(NUM_PHOTOS)))
+    with pytest.raises(ValueError, match=r"group 'photos/photos/film' stands in two splits.*photos_p05"):
+        plan_ingest(params)
+
+
+def test_a_bomb_is_refused_by_params(photos, configure):
+    params = configure({**EASY, "ingest.max_megapixels": 0.004})
+    with pytest.raises(ValueError, match=r"too_large, as in .*max_megapixels = 0\.004"):
+        run(params)
+
+
+def test_io_errors_pass_through_for_a_retry(photos, params, monkeypatch):
+    chunk = plan_ingest(params)[0]
+
+    def failing(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        ingest_chunk(params, chunk)
+
+
+def test_absurd_limits_make_composites_rejects_not_failures(photos, configure):
+    params = configure({**EASY, "ingest.synthesis.min_fmse": 8999.0, "ingest.synthesis.max_fmse": 9000.0})
+    metrics = run(params)
+    rows = read_index(params.paths.index, "rejects")
+    assert metrics["rejects"] == len(rows) > 0
+    assert {row["reason"] for row in rows} == {"synthesis_failed"}
+    assert all("draws" in row["detail"] for row in rows)
+
+
+# --- The other kinds --------------------------------------------------------------------------------------------------------------------
+
+
+def test_retouches_and_real_composites_become_rows(project, configure, photograph, object_mask):
+    raw = project / "data" / "raw"
+    for name in ("retouch_pairs/before", "retouch_pairs/after", "real_composites/images", "real_composites/masks"):
+        (raw / name).mkdir(parents=True)
+    image = photograph(60, 70, 1)
+    (raw / "retouch_pairs/before/a.jpg").write_bytes(encode_jpeg(image, 90))
+    (raw / "retouch_pairs/after/a.jpg").write_bytes(encode_jpeg(255 - image, 90))
+    (raw / "real_composites/images/c.jpg").write_bytes(encode_jpeg(image, 90))
+    (raw / "real_composites/masks/c.png").write_bytes(encode_png(object_mask(60, 70)))
+    params = configure({**EASY, "ingest.sources": ["retouch", "composites"]})
+    metrics = run(params)
+    assert (metrics["retouches"], metrics["composites"], metrics["median_composite_fmse"]) == (1.0, 1.0, 0.0)
+    (retouch,) = read_index(params.paths.index, "retouches")
+    assert (retouch["mask_path"], retouch["mask_sha256"], retouch["fg_ratio"], retouch["width"]) == ("", "", 0.0, 70)
+    assert read_index(params.paths.index, "composites")[0]["fg_ratio"] == pytest.approx(0.2, abs=0.02)
+    assert (params.paths.composites / "manifest.json").is_file()
+
+
+def test_the_genuine_iharmony4_fragment_is_taken_whole(project, real_data, configure):
+    folders = {"iharmony4": "iharmony4_sample"}
+    params = configure({**EASY, "paths.raw": str(real_data), "ingest.sources": ["iharmony4"], "ingest.folders": folders})
+    metrics = run(params)
+    assert (metrics["pairs_test"], metrics["rejects"]) == (3.0, 0.0)
+    assert all(100 < row["composite_fmse"] < 9000 for row in read_index(params.paths.index, "pairs"))
+
+
+def test_published_pairs_are_taken_with_any_share_of_foreground(tmp_path, configure, photograph, object_mask):
+    limits = configure(EASY).ingest
+    (tmp_path / "x.png").write_bytes(encode_png(photograph(100, 100, 1)))
+    (tmp_path / "m.png").write_bytes(encode_png(object_mask(100, 100, 0.002)))
+    image = check_image(str(tmp_path / "x.png"), limits)
+    assert check_mask(str(tmp_path / "m.png"), image, limits, any_ratio=True).fg_ratio == pytest.approx(0.0016, abs=0.001)
+    with pytest.raises(BadSample, match="min_fg_ratio"):
+        check_mask(str(tmp_path / "m.png"), image, limits)
+
+
+def test_foreground_mse_is_the_mean_square_inside_the_mask(photograph, object_mask):
+    first, second, mask = photograph(40, 50, 1), photograph(40, 50, 2), object_mask(40, 50)
+    by_hand = np.square(first[mask > 0].astype(float) - second[mask > 0]).mean()
+    assert foreground_mse(first, second, mask) == pytest.approx(by_hand)
+    assert foreground_mse(first, np.clip(first.astype(int) + 3, 0, 255).astype(np.uint8), mask) == pytest.approx(9.0)
+
+
+def test_results_count_what_a_part_holds(photos, params):
+    (chunk,) = plan_ingest(params)
+    done = ingest_chunk(params, chunk)
+    metrics = finish_ingest(params, [done])
+    pairs = sum(metrics[f"pairs_{split}"] for split in ("train", "val", "test"))
+    assert done == IngestedChunk(chunk.name, NUM_PHOTOS + int(pairs), int(metrics["rejects"]))
