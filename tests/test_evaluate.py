@@ -1,0 +1,248 @@
+"""Witnesses of tasks.evaluate: the do-nothing row against a computation by hand, a model right by construction, equal bytes."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from models.harmonizer import HarmonizerConfig, build_harmonizer
+from tasks.checkpoints import save_harmonizer
+from tasks.evaluate import evaluate, read_example
+from tasks.evaluation_report import METHODS, PER_IMAGE, Scored, chosen_cases
+from tasks.images import encode_png
+from tasks.index import PAIRS, write_table
+from tasks.metrics import score_flavours
+from tasks.params import Params
+
+Configure = Callable[..., Params]
+CONFIG = HarmonizerConfig(
+    size=32, architecture="small", width=8, num_knots=8, grid=4, shading="symmetric", shading_limit=1.5, plate=False
+)
+
+
+def save_pairs(folder: Path, count: int, *, side: int = 48, split: str = "test") -> None:
+    """`count` pairs of the source starter, whose composite is the target with the foreground at 0.7 of its value, and their index."""
+    rng = np.random.default_rng(4)
+    rows = []
+    for number in range(count):
+        target = cv2.resize(rng.integers(60, 250, (8, 8, 3), dtype=np.uint8), (side, side), interpolation=cv2.INTER_CUBIC)
+        mask = np.zeros((side, side), np.uint8)
+        mask[8 : 20 + number % 20, 10:30] = 255
+        composite = np.where(mask[..., None] > 0, np.rint(target * 0.7), target).astype(np.uint8)
+        paths = {}
+        for name, image in (("composite", composite), ("mask", mask), ("target", target)):
+            paths[f"{name}_path"] = f"data/raw/{name}_{number}.png"
+            (folder / "data/raw").mkdir(parents=True, exist_ok=True)
+            (folder / paths[f"{name}_path"]).write_bytes(encode_png(image))
+        rows.append({
+            "key": f"pair_{number:02}", "source": "starter", "subset": "scenes" if number % 2 else "photographs", "split": split,
+            "group": f"g{number}", **paths, "width": side, "height": side, "fg_ratio": float((mask > 0).mean()), "label": "thing",
+            "method": "made", "composite_fmse": 1.0, "composite_sha256": "", "mask_sha256": "", "target_sha256": "",
+        })
+    write_table(folder / "data/index/pairs.parquet", rows, PAIRS)
+
+
+def save_model(folder: Path, *, gain: float = 1.0, config: HarmonizerConfig = CONFIG) -> None:
+    """A harmonizer that multiplies every foreground by `gain`, whatever it sees; by 1 it is untrained."""
+    torch.manual_seed(0)
+    model = build_harmonizer(config)
+    with torch.no_grad():
+        gains = torch.tensor(gain).log() / torch.tensor(config.shading_limit).log()
+        model.shading_net.head.bias.copy_(torch.atanh(gains).expand(1))  # type: ignore[union-attr, operator]
+    save_harmonizer(folder, model, config, {})
+
+
+@pytest.fixture
+def params(configure: Configure) -> Params:
+    return configure({
+        "evaluate.size": 48, "evaluate.sheet_rows": 4, "evaluate.batch_size": 3,
+        "evaluate.benchmarks": {"all": {"source": "starter", "subset": "*"}, "scenes": {"source": "starter", "subset": "scenes"}},
+    })
+
+
+def silent(done: int, total: int) -> None:
+    """No progress."""
+
+
+def test_the_metrics_have_the_agreed_form_and_the_report_its_files(project: Path, params: Params) -> None:
+    save_pairs(project, 8)
+    save_model(params.paths.harmonizer, gain=1 / 0.7)
+    steps: list[tuple[int, int]] = []
+    result = evaluate(params, lambda done, total: steps.append((done, total)))
+    assert steps == [(number, 12) for number in range(1, 13)]
+    assert result == json.loads((params.paths.metrics / "evaluate.json").read_text())
+    assert set(result) == {"all", "scenes"}
+    assert list(result["all"]) == ["composite", "reinhard", "lab_shift", "monge_kantorovich", "harmonized"]
+    for methods in result.values():
+        for values in methods.values():
+            assert {"mse", "fmse", "psnr", "ssim", "num_images"} <= set(values)
+    assert result["all"]["composite"]["num_images"] == 8
+    assert result["scenes"]["composite"]["num_images"] == 4
+    assert {path.name for path in params.paths.report.iterdir()} == {
+        "per_image.parquet", "sheet_all.png", "sheet_scenes.png", "summary.md"
+    }
+    with Image.open(params.paths.report / "sheet_all.png") as sheet:
+        assert sheet.width > 4 * 48
+    assert "| harmonized |" in (params.paths.report / "summary.md").read_text()
+
+
+def test_doing_nothing_scores_as_computed_from_the_files_by_hand(project: Path, params: Params) -> None:
+    save_pairs(project, 5)
+    save_model(params.paths.harmonizer)
+    found = evaluate(params, silent)["all"]
+    fmse, mse = [], []
+    for number in range(5):
+        composite, target, mask = (
+            np.asarray(Image.open(f"data/raw/{name}_{number}.png"), np.float64) for name in ("composite", "target", "mask")
+        )
+        error = (composite - target) ** 2
+        fmse.append(error[mask > 0].mean())
+        mse.append(error.mean())
+    assert found["composite"]["fmse"] == pytest.approx(np.mean(fmse), rel=1e-5)
+    assert found["composite"]["mse"] == pytest.approx(np.mean(mse), rel=1e-5)
+    assert found["composite"]["psnr"] == pytest.approx(np.mean(10 * np.log10(255**2 / np.array(mse))), rel=1e-5)
+    assert found["composite"]["do_no_harm"] == 0.0
+
+
+def test_a_model_that_undoes_the_change_wins_and_an_untrained_one_does_nothing(project: Path, params: Params) -> None:
+    save_pairs(project, 6)
+    save_model(params.paths.harmonizer)
+    untrained = evaluate(params, silent)["all"]
+    assert {name: untrained["harmonized"][name] for name in ("mse", "fmse", "psnr", "ssim", "bmse")} == {
+        name: untrained["composite"][name] for name in ("mse", "fmse", "psnr", "ssim", "bmse")
+    }
+    save_model(params.paths.harmonizer, gain=1 / 0.7)
+    right = evaluate(params, silent)["all"]
+    assert right["harmonized"]["fmse"] < 0.5  # what rounding to 8 bit leaves
+    assert right["harmonized"]["do_no_harm"] == 1.0
+    assert right["harmonized"]["bmse"] == right["composite"]["bmse"] == 0.0
+    assert right["composite"] == untrained["composite"]
+
+
+def test_two_evaluations_leave_equal_bytes_and_no_foreign_files(project: Path, params: Params) -> None:
+    save_pairs(project, 7)
+    save_model(params.paths.harmonizer, gain=1.2)
+    written = []
+    for _ in range(2):
+        (params.paths.report).mkdir(parents=True, exist_ok=True)
+        (params.paths.report / "left_over.png").write_bytes(b"old")
+        evaluate(params, silent)
+        files = [*params.paths.report.rglob("*"), *params.paths.metrics.rglob("*")]
+        written.append({path: path.read_bytes() for path in files if path.is_file()})
+    assert written[0] == written[1]
+    assert not any(path.name == "left_over.png" for path in written[0])
+
+
+def test_the_table_per_image_holds_every_pair_method_and_flavour(project: Path, params: Params) -> None:
+    save_pairs(project, 4)
+    save_model(params.paths.harmonizer, gain=1.2)
+    result = evaluate(params, silent)
+    table = pq.read_table(params.paths.report / "per_image.parquet")
+    assert table.schema.equals(PER_IMAGE)
+    rows = table.to_pylist()
+    assert len(rows) == (4 + 2) * len(METHODS) * 3
+    mine = [row["fmse"] for row in rows if (row["benchmark"], row["method"], row["flavour"]) == ("all", "harmonized", "raw")]
+    assert np.mean(mine) == pytest.approx(result["all"]["harmonized"]["fmse"], rel=1e-5)
+    with open(params.paths.metrics / "plots" / "evaluate_scatter.csv") as handle:
+        points = [point for point in csv.DictReader(handle) if point["benchmark"] == "all"]
+    assert [float(point["harmonized_fmse"]) for point in points] == pytest.approx(mine, abs=0.01)
+    with open(params.paths.metrics / "plots" / "evaluate_methods.csv") as handle:
+        assert [bar["method"] for bar in csv.DictReader(handle)] == [*METHODS, *METHODS]
+
+
+def test_buckets_and_their_counts_add_up(project: Path, params: Params) -> None:
+    save_pairs(project, 8)
+    save_model(params.paths.harmonizer)
+    values = evaluate(params, silent)["all"]["composite"]
+    weighted = sum(bucket["fmse"] * bucket["num_images"] for bucket in values["buckets"].values())
+    assert weighted / 8 == pytest.approx(values["fmse"], rel=1e-5)
+    assert values["fmse_low"] <= values["fmse"] <= values["fmse_high"]
+
+
+def test_pairs_whose_mask_vanishes_at_this_size_are_skipped_and_counted(project: Path, params: Params) -> None:
+    save_pairs(project, 4)
+    dot = np.zeros((48, 48), np.uint8)
+    dot[3, 3] = 100
+    (project / "data/raw/mask_2.png").write_bytes(encode_png(dot))
+    save_model(params.paths.harmonizer)
+    values = evaluate(params, silent)["all"]["composite"]
+    assert (values["num_images"], values["num_skipped"]) == (3, 1)
+    assert "1 skipped" in (params.paths.report / "summary.md").read_text()
+
+
+def test_convention_pairs_are_squashed_by_pillows_bilinear_filter(project: Path) -> None:
+    save_pairs(project, 1, side=60)
+    row = {f"{name}_path": f"data/raw/{name}_0.png" for name in ("composite", "mask", "target")}
+    example = read_example(row, 32, max_megapixels=1.0)
+    for name in ("composite", "mask", "target"):
+        wanted = Image.open(f"data/raw/{name}_0.png").resize((32, 32), Image.Resampling.BILINEAR)
+        assert np.array_equal(getattr(example, name), np.asarray(wanted))
+
+
+def test_what_is_missing_is_named(project: Path, params: Params, configure: Configure) -> None:
+    with pytest.raises(ValueError, match=r"config\.json: no trained harmonizer here; `dvc repro` makes it"):
+        evaluate(params, silent)
+    save_model(params.paths.harmonizer)
+    with pytest.raises(ValueError, match=r"pairs\.parquet: no such table"):
+        evaluate(params, silent)
+    save_pairs(project, 4)
+    other = configure({"evaluate.benchmarks": {"realhm": {"source": "iharmony4", "subset": "HCOCO"}}})
+    with pytest.raises(ValueError, match=r"evaluate\.benchmarks\.realhm: no test pairs of source 'iharmony4'.*starter/scenes \(2\)"):
+        evaluate(other, silent)
+    with pytest.raises(ValueError, match=r"evaluate\.benchmarks is empty"):
+        evaluate(configure({"evaluate.benchmarks": {}}), silent)
+    (project / "data/raw/target_1.png").unlink()
+    with pytest.raises(ValueError, match=r"target_1\.png: no such file"):
+        evaluate(params, silent)
+    save_pairs(project, 2, split="train")
+    with pytest.raises(ValueError, match="there are: none at all"):
+        evaluate(params, silent)
+
+
+def test_a_failed_evaluation_leaves_the_last_report_alone(project: Path, params: Params) -> None:
+    save_pairs(project, 4)
+    save_model(params.paths.harmonizer)
+    evaluate(params, silent)
+    before = (params.paths.report / "summary.md").read_bytes()
+    (project / "data/raw/target_3.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"target_3\.png"):
+        evaluate(params, silent)
+    assert (params.paths.report / "summary.md").read_bytes() == before
+
+
+def test_a_model_that_needs_a_plate_is_refused(project: Path, params: Params) -> None:
+    save_pairs(project, 2)
+    config = HarmonizerConfig(
+        size=32, architecture="small", width=8, num_knots=8, grid=4, shading="symmetric", shading_limit=1.5, plate=True
+    )
+    save_model(params.paths.harmonizer, config=config)
+    with pytest.raises(ValueError, match="needs clean backgrounds"):
+        evaluate(params, silent)
+
+
+@pytest.mark.parametrize(("num_pairs", "num_rows"), [(1, 10), (5, 10), (100, 10), (100, 3), (37, 1)])
+def test_cases_are_distinct_ranked_and_seeded(num_pairs: int, num_rows: int) -> None:
+    target = np.full((12, 12, 3), 100, np.uint8)
+    mask = np.full((12, 12), 255, np.uint8)
+    composite = score_flavours(target + np.uint8(50), target, mask)
+    found = []
+    for number in np.random.default_rng(0).permutation(num_pairs):
+        better = score_flavours(target + np.uint8(number % 100), target, mask)
+        found.append(Scored({"key": f"{number:03}"}, {"composite": composite, "harmonized": better}))
+    cases = chosen_cases(found, num_rows, np.random.default_rng(1))
+    assert len(cases) == min(num_rows, num_pairs)
+    keys = [scored.row["key"] for _, scored in cases]
+    assert len(set(keys)) == len(keys)
+    assert keys == sorted(keys)
+    assert keys == [scored.row["key"] for _, scored in chosen_cases(found, num_rows, np.random.default_rng(1))]
+    if num_pairs == 100 and num_rows == 10:
+        assert [label for label, _ in cases] == ["best tenth"] * 4 + ["middle tenth"] * 3 + ["worst tenth"] * 3
+        assert max(keys[:4]) < "010"
+        assert min(keys[-3:]) >= "090"
