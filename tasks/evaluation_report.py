@@ -155,9 +155,10 @@ def as_markdown(summary: Summary, size: int) -> str:
     """The tables as Markdown, and what the numbers mean. size: px, at which was measured."""
     lines = [
         "# Benchmark", "",
-        f"Images squashed to {size} x {size} px (Pillow bilinear). MSE and fMSE on 0..255, fMSE over the foreground (mask >= 0.5); PSNR",
-        "with peak 255; SSIM with an 11 x 11 Gaussian of sigma 1.5; the background counts as it is (flavour `raw`); means over images, with",
-        "a 95 % bootstrap interval of the mean fMSE. `improved`: the share of images whose fMSE is lower than the untouched composite's.", "",
+        f"Images squashed to {size} x {size} px (Pillow bilinear). MSE and fMSE on 0..255, fMSE over the foreground (mask >= 0.5);",
+        "PSNR with peak 255; SSIM with an 11 x 11 Gaussian of sigma 1.5; the background counts as it is (flavour `raw`); means over",
+        "images, with a 95 % bootstrap interval of the mean fMSE. `improved`: the share of images whose fMSE is lower than the",
+        "untouched composite's.", "",
     ]
     for name, methods in summary.items():
         composite = methods["composite"]
