@@ -143,34 +143,24 @@ def cut_object(
     return Cutout(colour=colour, matte=matte, left=target.left - margin, top=target.top - margin)
 
 
+def matte_in_frame(cutout: Cutout, size: int) -> UInt8[np.ndarray, "S S"]:
+    """The matte where it lies in the frame; what hangs over the edge is cut off."""
+    matte = np.zeros((size, size), np.uint8)
+    inner, outer = _overlap(cutout, size)
+    matte[outer] = cutout.matte[inner]
+    return matte
+
+
 def paste(plate: UInt8[np.ndarray, "S S 3"], cutout: Cutout) -> tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]:
     """The plate with the object on it, and the matte in the frame. Where the matte is 0 the pixels are the plate's, to the bit.
 
-    Integer arithmetic, rounded to nearest. What hangs over the frame's edge is cut off.
+    Integer arithmetic, rounded to nearest. Both of the discriminator's classes are made by `cut_object` and this function.
     """
-    height, width = plate.shape[:2]
-    top, left = max(cutout.top, 0), max(cutout.left, 0)
-    bottom = min(cutout.top + cutout.matte.shape[0], height)
-    right = min(cutout.left + cutout.matte.shape[1], width)
-    matte = np.zeros((height, width), np.uint8)
+    inner, outer = _overlap(cutout, plate.shape[0])
+    weight = cutout.matte[inner].astype(np.uint32)[..., None]
     composite = plate.copy()
-    if bottom <= top or right <= left:
-        return composite, matte
-    inner = np.s_[top - cutout.top : bottom - cutout.top, left - cutout.left : right - cutout.left]
-    alpha = cutout.matte[inner].astype(np.uint32)
-    matte[top:bottom, left:right] = alpha
-    weight = alpha[..., None]
-    blended = (weight * cutout.colour[inner] + (255 - weight) * plate[top:bottom, left:right] + 127) // 255
-    composite[top:bottom, left:right] = blended
-    return composite, matte
-
-
-def place_object(
-    plate: UInt8[np.ndarray, "S S 3"], image: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], *,
-    placement: Placement, choke: float, feather_sigma: float,
-) -> tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]:
-    """The composite and its matte: `cut_object`, then `paste`. Both of the discriminator's classes are made by this function."""
-    return paste(plate, cut_object(image, mask, placement=placement, choke=choke, feather_sigma=feather_sigma))
+    composite[outer] = (weight * cutout.colour[inner] + (255 - weight) * plate[outer] + 127) // 255
+    return composite, matte_in_frame(cutout, plate.shape[0])
 
 
 def grow_mask(mask: Bool[np.ndarray, "H W"], radius: int) -> Bool[np.ndarray, "H W"]:
@@ -224,6 +214,16 @@ def plate_quality(
     detail = math.sqrt(float(energy[hole].mean(dtype=np.float64) + 1e-6) / float(energy[ring].mean(dtype=np.float64) + 1e-6))
     offset = float(np.linalg.norm(lab[hole].mean(axis=0, dtype=np.float64) - lab[ring].mean(axis=0, dtype=np.float64)))
     return PlateQuality(detail=detail, offset=offset, score=min(detail, 1.0 / detail) * math.exp(-offset / 20.0))
+
+
+def _overlap(cutout: Cutout, size: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """The part of a cutout that lies in the frame: as slices of the cutout and of the frame."""
+    inner, outer = [], []
+    for start, length in ((cutout.top, cutout.matte.shape[0]), (cutout.left, cutout.matte.shape[1])):
+        first, stop = max(start, 0), max(min(start + length, size), 0)
+        inner.append(slice(first - start, max(stop, first) - start))
+        outer.append(slice(first, max(stop, first)))
+    return (inner[0], inner[1]), (outer[0], outer[1])
 
 
 def _choked(mask: UInt8[np.ndarray, "h w"], choke: float, placement: Placement) -> UInt8[np.ndarray, "h w"]:

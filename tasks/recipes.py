@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt8
 
-from tasks.compositing import Box, Contact, Placement, clean_plate, place_object, to_frame
+from tasks.compositing import Box, Contact, Placement, clean_plate, cut_object, matte_in_frame, paste, to_frame
 from tasks.gap import GAP_NAMES
 from tasks.images import read_image, read_mask, shrink_to
 from tasks.pairing import SCORE_NAMES
 from tasks.sample import RealComposite
+
+_HALF = 128  # a mask value from here on is foreground
 
 Photograph = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
 
@@ -78,21 +80,25 @@ class Rendered:
 def render_recipe(recipe: Mapping[str, Any], read: Callable[[str, str, int], Photograph] = read_photograph) -> Rendered:
     """The composite, its matte, its plate and its natural sample, from the recipe's row and the files that it names.
 
-    Equal rows and files give equal pixels. The natural sample is the background's own object on the same plate, by the same function.
+    Equal rows and files give equal pixels. The natural sample is the background's own object on the same plate, by the same functions.
+    The plate is filled under the removed object AND under both pasted ones: so both stand in a filled rim, and each shows what the other's
+    outline leaves open. Filled under the removed object only, the natural sample would cover its hole and the composite would not: a
+    probe of the border then tells them apart with an AUC of 0.67 instead of 0.53.
     read: stands in for `read_photograph`, for a cache.
     """
     background, background_mask = read(recipe["bg_image_path"], recipe["bg_mask_path"], recipe["max_side"])
     image, mask = read(recipe["fg_image_path"], recipe["fg_mask_path"], recipe["max_side"])
     frame, frame_mask = to_frame(background, recipe["size"]), to_frame(background_mask, recipe["size"])
+    matting = {"choke": recipe["choke"], "feather_sigma": recipe["feather_sigma"]}
+    pasted = cut_object(image, mask, placement=read_placement(recipe), **matting)
+    own = cut_object(background, background_mask, placement=read_placement(recipe, prefix="natural_"), **matting)
     if recipe["plate"] == "precomputed":
         plate = to_frame(shrink_to(read_image(Path(recipe["plate_path"])), recipe["max_side"]), recipe["size"])
     else:
-        hole = (frame_mask >= 128).astype(np.uint8) * 255
-        plate = clean_plate(frame, hole, method=recipe["plate"], margin=recipe["plate_margin"])
-    matting = {"choke": recipe["choke"], "feather_sigma": recipe["feather_sigma"]}
-    composite, matte = place_object(plate, image, mask, placement=read_placement(recipe), **matting)
-    own_place = read_placement(recipe, prefix="natural_")
-    natural, natural_mask = place_object(plate, background, background_mask, placement=own_place, **matting)
+        hole = (frame_mask >= _HALF) | (matte_in_frame(pasted, recipe["size"]) > 0) | (matte_in_frame(own, recipe["size"]) > 0)
+        plate = clean_plate(frame, hole.astype(np.uint8) * 255, method=recipe["plate"], margin=recipe["plate_margin"])
+    composite, matte = paste(plate, pasted)
+    natural, natural_mask = paste(plate, own)
     sample = RealComposite(key=recipe["key"], composite=composite, mask=matte, plate=plate, natural=natural)
     return Rendered(sample, natural_mask=natural_mask, untouched=frame, untouched_mask=frame_mask)
 
