@@ -1,0 +1,297 @@
+"""Training shards: the original pairs, new composites by the frozen SycoNet, and pairs from retouches.
+
+Each shard is one unit of work: of one split and kind, with seeds that depend on its samples' names alone, so its bytes do not depend on
+which other shards were written, by how many threads, or after how many kills. Validation gets original pairs only, and test nothing:
+neither is ever augmented.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from models.syconet import SycoNet
+from tasks.checkpoints import fingerprint, load_syconet
+from tasks.files import read_json, write_json
+from tasks.images import read_image, read_mask, resize_image, to_tensor
+from tasks.index import read_index
+from tasks.lut_kernel import apply_lut_uint8
+from tasks.params import Params
+from tasks.sample import Pair
+from tasks.seeds import derive_seed, numpy_generator
+from tasks.shards import EncodedSample, ShardInfo, encode_pair, shard_info, write_manifest, write_shard
+
+Kind = Literal["original", "augmented", "retouched"]
+Row = Mapping[str, Any]
+Image = UInt8[np.ndarray, "H W 3"]
+Mask = UInt8[np.ndarray, "H W"]
+
+PLAN: tuple[tuple[str, Kind], ...] = (("train", "original"), ("train", "augmented"), ("train", "retouched"), ("val", "original"))
+LEAST_REGION, MOST_REGION = 0.05, 0.50  # share of the frame that a region for a retouch without a mask covers
+SOFTEST_EDGE = 0.06  # of the frame's side: the width over which such a region fades out, at most
+LUT_BATCH = 32  # tables predicted at once
+
+
+@dataclass(frozen=True)
+class AugmentUnit:
+    """One shard to write: samples `first` to `stop` of all that `split` and `kind` have, in the order of their keys."""
+
+    name: str
+    split: str
+    kind: Kind
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class WrittenShard:
+    """One shard on disk."""
+
+    info: ShardInfo
+    kind: Kind
+    fmse: float  # mean over the samples: squared grey levels between composite and target inside the mask, before JPEG
+
+
+def plan_augment(params: Params) -> list[AugmentUnit]:
+    """The shards to write; removes the manifest and whatever else in `paths.shards` is none of them.
+
+    Raises ValueError if the index has no training pairs, or composites are to be made and no SycoNet is there.
+    """
+    units = _units(params)
+    folder = params.paths.shards
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {unit.name for unit in units}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in names:
+            path.unlink()
+    return units
+
+
+def write_pair_shard(params: Params, unit: AugmentUnit) -> WrittenShard:
+    """Write one shard, whole or not at all; one that is whole and belongs to these params and inputs is left as it is.
+
+    Raises ValueError naming the file if an image of the index is gone or damaged.
+    """
+    # One thread per shard: shards are the parallel axis, and a sum's bits would otherwise depend on the number of cores.
+    torch.set_num_threads(1)
+    jobs = _jobs(params, unit.split, unit.kind)[unit.first : unit.stop]
+    path, record = params.paths.shards / unit.name, params.paths.work / "augment" / f"{unit.name}.json"
+    key = fingerprint(asdict(unit), params.augment.model_dump(), params.seed, jobs, _checkpoint_hash(params, unit.kind))
+    if (done := _finished(path, record, key, unit)) is not None:
+        return done
+    errors: list[float] = []
+    info = write_shard(path, _encode(params, unit.kind, jobs, errors), split=unit.split)
+    written = WrittenShard(info, unit.kind, float(np.mean(errors)))
+    write_json(record, {"key": key, "info": asdict(info), "fmse": written.fmse})
+    return written
+
+
+def finish_augment(params: Params, results: Sequence[WrittenShard]) -> dict[str, float]:
+    """Write the manifest, by which the folder is complete; counts, bytes, and how strong the composites of each kind are.
+
+    Raises ValueError if a planned shard is missing among `results`.
+    """
+    missing = {unit.name for unit in _units(params)} ^ {result.info.name for result in results}
+    if missing:
+        raise ValueError(f"{params.paths.shards}: planned and written shards differ by {', '.join(sorted(missing))}")
+    counts: dict[str, dict[str, int]] = {"train": {}, "val": {}}
+    sums: dict[str, float] = {}
+    for result in results:
+        of_split = counts[result.info.split]
+        of_split[result.kind] = of_split.get(result.kind, 0) + result.info.num_samples
+        if result.info.split == "train":
+            sums[result.kind] = sums.get(result.kind, 0.0) + result.fmse * result.info.num_samples
+    meta = {
+        "counts": counts, "size": params.augment.size, "jpeg_quality": params.augment.jpeg_quality, "copies": params.augment.copies,
+        "seed": params.seed, "syconet": _checkpoint_hash(params, "augmented"),
+    }
+    write_manifest(params.paths.shards, (result.info for result in results), kind="pairs", meta=meta)
+    metrics = {f"num_{split}_{kind}": float(count) for split, kinds in counts.items() for kind, count in kinds.items()}
+    metrics |= {f"{kind}_fmse": round(total / counts["train"][kind], 3) for kind, total in sums.items()}
+    return {**metrics, "num_shards": float(len(results)), "num_bytes": float(sum(result.info.num_bytes for result in results))}
+
+
+def random_region(size: int, generator: np.random.Generator) -> Mask:
+    """A smooth region of a square frame: an ellipse or a half-plane at any angle, covering 5 to 50 % of it, with a soft edge.
+
+    It stands in for a mask where a retouch came without one: a retouch is global, so any region makes a pair.
+    """
+    rows, columns = np.mgrid[:size, :size] / size
+    center_row, center_column, angle, squeeze, is_ellipse, softness = generator.random(6)
+    share = generator.uniform(LEAST_REGION, MOST_REGION)
+    down, right = rows - center_row, columns - center_column
+    along = right * np.cos(2 * np.pi * angle) + down * np.sin(2 * np.pi * angle)
+    across = down * np.cos(2 * np.pi * angle) - right * np.sin(2 * np.pi * angle)
+    inside = -np.hypot(along, across * (0.4 + 0.6 * squeeze)) if is_ellipse < 0.5 else along
+    # The level that `share` of the frame exceeds: coverage is as drawn, wherever the shape lies.
+    threshold = np.quantile(inside, 1.0 - share)
+    width = max(1.0 / size, SOFTEST_EDGE * softness)
+    mask: Mask = np.rint(255.0 * np.clip(0.5 + (inside - threshold) / width, 0.0, 1.0)).astype(np.uint8)
+    return mask
+
+
+def blend(below: Image, above: Image, mask: Mask) -> Image:
+    """`above` over `below` by the mask's level, rounded to nearest; where the mask is 0, `below` bit for bit."""
+    level = mask[..., None].astype(np.int32)
+    low, high = below.astype(np.int32), above.astype(np.int32)
+    return ((low * (255 - level) + high * level + 127) // 255).astype(np.uint8)
+
+
+# What there is to write
+
+def _units(params: Params) -> list[AugmentUnit]:
+    units: list[AugmentUnit] = []
+    numbers = {split: 0 for split, _ in PLAN}
+    for split, kind in PLAN:
+        count = len(_jobs(params, split, kind))
+        if kind == "original" and not count and split == "train":
+            raise ValueError(f"{params.paths.index}/pairs.parquet: no training pairs")
+        for first in range(0, count, params.augment.shard_size):
+            name = f"{split}-{numbers[split]:05d}.tar"
+            units.append(AugmentUnit(name, split, kind, first, min(first + params.augment.shard_size, count)))
+            numbers[split] += 1
+    return units
+
+
+def _jobs(params: Params, split: str, kind: Kind) -> list[dict[str, Any]]:
+    """One dict per sample: the row of the index and what is to be made of it (`copy`, or which version is the target)."""
+    if kind == "original":
+        return _rows(params, "pairs", split)
+    if kind == "retouched":
+        return [{**row, "target": which} for row in _rows(params, "retouches", split) for which in ("before", "after")]
+    targets: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in _rows(params, "pairs", split):
+        targets.setdefault((row["target_path"], row["mask_path"]), row)
+    return [{**row, "copy": copy} for row in targets.values() for copy in range(params.augment.copies)]
+
+
+def _rows(params: Params, table: str, split: str) -> list[dict[str, Any]]:
+    stamp = (params.paths.index / f"{table}.parquet").stat().st_mtime_ns if (params.paths.index / f"{table}.parquet").is_file() else 0
+    return _read_rows(params.paths.index, table, split, stamp)
+
+
+@lru_cache(maxsize=8)
+def _read_rows(folder: Path, table: str, split: str, stamp: int) -> list[dict[str, Any]]:
+    del stamp  # part of the cache's key: another file is read again
+    return read_index(folder, table, split=split)
+
+
+def _checkpoint_hash(params: Params, kind: Kind) -> str | None:
+    """What the composites were made by, where they were made by SycoNet."""
+    if kind != "augmented" or not params.augment.copies:
+        return None
+    path = params.paths.syconet / "model.pt"
+    if not path.is_file():
+        raise ValueError(f"{path}: no trained syconet here; `dvc repro` makes it")
+    return sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _finished(path: Path, record: Path, key: str, unit: AugmentUnit) -> WrittenShard | None:
+    if not (path.is_file() and record.is_file()):
+        return None
+    try:
+        saved = read_json(record)
+        if saved["key"] == key and shard_info(path, split=unit.split) == ShardInfo(**saved["info"]):
+            return WrittenShard(ShardInfo(**saved["info"]), unit.kind, saved["fmse"])
+    except (ValueError, KeyError, TypeError):
+        pass  # a record or shard that cannot be read is written again
+    return None
+
+
+# The samples
+
+def _encode(params: Params, kind: Kind, jobs: Sequence[Row], errors: list[float]) -> Iterator[EncodedSample]:
+    makers = {"original": _originals, "augmented": _augmented, "retouched": _retouched}
+    for pair, about in makers[kind](params, jobs):
+        errors.append(_fmse(pair))
+        yield encode_pair(pair, jpeg_quality=params.augment.jpeg_quality, about=about)
+
+
+def _originals(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict[str, Any]]]:
+    targets = _Targets(params)
+    for row in jobs:
+        target, mask = targets.read(row)
+        composite = _image(params, row["composite_path"])
+        yield _pair(row, row["key"], "original", (composite, mask, target)), {"method": row["method"]}
+
+
+def _augmented(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict[str, Any]]]:
+    model, _ = load_syconet(params.paths.syconet)
+    checkpoint, targets = _checkpoint_hash(params, "augmented"), _Targets(params)
+    for first in range(0, len(jobs), LUT_BATCH):
+        batch = jobs[first : first + LUT_BATCH]
+        seeds = [derive_seed(params.seed, "augment", row["key"], row["copy"]) for row in batch]
+        photographs = [targets.read(row) for row in batch]
+        luts = _predict_luts(model, photographs, seeds)
+        for row, seed, (target, mask), lut in zip(batch, seeds, photographs, luts, strict=True):
+            about = {"parent": row["key"], "copy": row["copy"], "z_seed": seed, "syconet": checkpoint}
+            composite = apply_lut_uint8(target, lut, mask)
+            yield _pair(row, f"{row['key']}-z{row['copy']}", "augmented", (composite, mask, target)), about
+
+
+@torch.inference_mode()
+def _predict_luts(model: SycoNet, photographs: Sequence[tuple[Image, Mask]], seeds: Sequence[int]) -> Float32[np.ndarray, "B 3 D D D"]:
+    size = model.config.size
+    images = to_tensor(np.stack([resize_image(image, size, size) for image, _ in photographs]))
+    masks = to_tensor(np.stack([resize_image(mask, size, size) for _, mask in photographs]))
+    codes = torch.stack([torch.randn(model.config.latent_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    luts: Float32[np.ndarray, "B 3 D D D"] = model.generate(images, masks, codes).numpy()
+    return luts
+
+
+def _retouched(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict[str, Any]]]:
+    for row in jobs:
+        versions = {which: _image(params, row[f"{which}_path"]) for which in ("before", "after")}
+        target = versions[row["target"]]
+        other = versions["after" if row["target"] == "before" else "before"]
+        if row["mask_path"]:
+            mask = _mask(params, row["mask_path"])
+        else:
+            mask = random_region(params.augment.size, numpy_generator(params.seed, "retouch region", row["key"], row["target"]))
+        about = {"parent": row["key"], "target": row["target"], "region": "mask" if row["mask_path"] else "random"}
+        yield _pair(row, f"{row['key']}-{row['target']}", "retouched", (blend(target, other, mask), mask, target)), about
+
+
+def _pair(row: Row, key: str, kind: Kind, images: tuple[Image, Mask, Image]) -> Pair:
+    composite, mask, target = images
+    return Pair(key=key, kind=kind, source=row["source"], group=row["group"], composite=composite, mask=mask, target=target)
+
+
+def _image(params: Params, path: str) -> Image:
+    return resize_image(read_image(Path(path), max_megapixels=params.ingest.max_megapixels), params.augment.size, params.augment.size)
+
+
+def _mask(params: Params, path: str) -> Mask:
+    return resize_image(read_mask(Path(path), max_megapixels=params.ingest.max_megapixels), params.augment.size, params.augment.size)
+
+
+class _Targets:
+    """Targets with their masks at `augment.size`; the last one is kept, as several composites in a row share theirs."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        self.last: tuple[str, str, Image, Mask] | None = None
+
+    def read(self, row: Row) -> tuple[Image, Mask]:
+        """Target and mask of a row of the pairs' table."""
+        if self.last is None or self.last[:2] != (row["target_path"], row["mask_path"]):
+            images = _image(self.params, row["target_path"]), _mask(self.params, row["mask_path"])
+            self.last = (row["target_path"], row["mask_path"], *images)
+        return self.last[2:]
+
+
+def _fmse(pair: Pair) -> float:
+    inside = pair.mask >= 128
+    if not inside.any():
+        return 0.0
+    difference = pair.composite[inside].astype(np.float32) - pair.target[inside].astype(np.float32)
+    return float(np.square(difference).mean(dtype=np.float64))
