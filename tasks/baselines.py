@@ -83,6 +83,7 @@ def _towards_background(transfer: Transfer, composite: Image, mask: Mask) -> Ima
 
 
 def _lab(pixels: np.ndarray) -> np.ndarray:
-    """CIE Lab (D65) of (N, 3) float32 pixels in [0, 255]. Decoded here: OpenCV's own way from encoded values is 0.3 units off."""
-    found: np.ndarray = cv2.cvtColor(decode_srgb(pixels / np.float32(255.0)).astype(np.float32)[None], cv2.COLOR_LRGB2Lab)[0]
+    """CIE Lab (D65) of (N, 3) float32 pixels with values 0..255. Decoded here: OpenCV's own way from encoded values is 0.3 units off."""
+    linear = decode_srgb(np.arange(256) / 255.0).astype(np.float32)[pixels.astype(np.uint8)]
+    found: np.ndarray = cv2.cvtColor(linear[None], cv2.COLOR_LRGB2Lab)[0]
     return found

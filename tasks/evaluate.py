@@ -39,6 +39,7 @@ from tasks.sheets import Cell, Row, write_sheet
 
 EVERYTHING = "*"  # a benchmark's subset: all of the source
 NUM_THREADS = 2  # decoding and scoring; inference has torch's own
+SHEET_COLUMNS = ("composite", "mask", "harmonized", "target")
 MAX_TILE = 256  # px, a picture on a sheet
 
 
@@ -159,11 +160,17 @@ def _write_benchmark_sheet(path: Path, name: str, found: Sequence[Scored], model
         example = read_example(scored.row, size, max_megapixels=limit)
         answer = harmonize_batch(model, example.composite[None], example.mask[None])[0]
         before, after = scored.fmse("composite"), scored.fmse(HARMONIZED)
-        rows.append(Row(label=label, cells=(
-            Cell(example.composite, f"fMSE {before:.0f}"),
-            Cell(example.mask, f"{scored.row['fg_ratio']:.1%} of the image"),
-            Cell(answer, f"fMSE {after:.0f}  ({after / max(before, 1e-9):.2f} of the composite's)"),
-            Cell(example.target, str(scored.row["key"])),
-        )))
+        captions = (
+            f"fMSE {before:.0f}", f"{scored.row['fg_ratio']:.1%} of the image",
+            f"fMSE {after:.0f}  ({after / max(before, 1e-9):.2f} of the composite's)", str(scored.row["key"]),
+        )
+        pictures = (_unsquashed(image, scored.row) for image in (example.composite, example.mask, answer, example.target))
+        rows.append(Row(label=label, cells=tuple(Cell(*cell) for cell in zip(pictures, captions, strict=True))))
     note = f"{len(found)} test pairs at {size} px. fMSE: mean squared error inside the mask, squared grey levels of 255; lower is better."
-    write_sheet(path, rows, columns=["composite", "mask", "harmonized", "target"], title=name, note=note, side=min(size, MAX_TILE))
+    write_sheet(path, rows, columns=SHEET_COLUMNS, title=name, note=note, side=min(size, MAX_TILE))
+
+
+def _unsquashed(image: np.ndarray, row: Mapping[str, Any]) -> np.ndarray:
+    """`image` with the file's own aspect, for eyes only: its longer side stays as it is."""
+    scale = len(image) / max(row["width"], row["height"])
+    return resize_image(image, max(1, round(row["height"] * scale)), max(1, round(row["width"] * scale)))
