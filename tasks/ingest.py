@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from tasks.checks import (
-    CheckedImage,
     check_composite,
     check_image,
     check_mask,
@@ -29,13 +28,14 @@ from tasks.checks import (
     photograph_row,
 )
 from tasks.files import clear_folder, read_json, write_json
+from tasks.images import shrink_to
 from tasks.index import SCHEMA_VERSION, TABLES, write_table
 from tasks.object_composites import (
     Foreground,
     ObjectComposites,
     PlannedObject,
     SynthesisContext,
-    shrink_foreground,
+    shrink_mask,
     subset_folder,
     synthesize_object,
 )
@@ -284,25 +284,20 @@ def _work_objects(params: Params, objects: Sequence[PlannedObject], chunk: Inges
         except BadSample as bad:
             part["rejects"] += [_reject_row(planned.candidate, bad) for planned in owned]
             continue
+        shrunk = shrink_to(image.pixels, context.limits.max_side) if any(planned.num_composites for planned in owned) else image.pixels
         for planned in owned:
             try:
-                row, made = _work_object(params, planned, image, context)
+                mask = check_mask(planned.candidate.mask_path, image, limits)
             except BadSample as bad:
                 part["rejects"].append(_reject_row(planned.candidate, bad))
                 continue
-            part["photographs"].append(row)
-            part["pairs"] += made.rows
-            part["rejects"] += made.rejects
-            part["files"] += _write_files(folder / "composites", made)
-
-
-def _work_object(
-    params: Params, planned: PlannedObject, image: CheckedImage, context: SynthesisContext,
-) -> tuple[Row, ObjectComposites]:
-    mask = check_mask(planned.candidate.mask_path, image, params.ingest)
-    foreground = shrink_foreground(image, mask, context.limits.max_side)
-    made = synthesize_object(planned, foreground, context, folder=params.paths.composites)
-    return photograph_row(planned.candidate, image, mask), made
+            part["photographs"].append(photograph_row(planned.candidate, image, mask))
+            if planned.num_composites:
+                foreground = (shrunk, shrink_mask(mask, context.limits.max_side))
+                made = synthesize_object(planned, foreground, context, folder=params.paths.composites)
+                part["pairs"] += made.rows
+                part["rejects"] += made.rejects
+                part["files"] += _write_files(folder / "composites", made)
 
 
 def _write_files(folder: Path, made: ObjectComposites) -> list[str]:
@@ -331,7 +326,8 @@ def _context(params: Params, folder: Path, name: str) -> SynthesisContext:
     def load(candidate: PhotographCandidate) -> Foreground | None:
         try:
             image = check_image(candidate.image_path, limits)
-            return shrink_foreground(image, check_mask(candidate.mask_path, image, limits), limits.synthesis.max_side)
+            mask = check_mask(candidate.mask_path, image, limits)
+            return shrink_to(image.pixels, limits.synthesis.max_side), shrink_mask(mask, limits.synthesis.max_side)
         except BadSample:
             return None  # it is a reject of its own chunk
 

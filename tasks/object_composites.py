@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from tasks.checks import FOREGROUND, CheckedImage, CheckedMask, foreground_mse
+from tasks.checks import FOREGROUND, CheckedMask, foreground_mse
 from tasks.color_transfer import TRANSFERS
 from tasks.images import decode_image, encode_jpeg, encode_png, shrink_to
 from tasks.params import Synthesis
@@ -59,10 +59,9 @@ class ObjectComposites:
     files: tuple[tuple[str, bytes], ...]
 
 
-def shrink_foreground(image: CheckedImage, mask: CheckedMask, max_side: int) -> Foreground:
-    """An image and its mask at the composites' size; the mask hard (0 or 255), as iHarmony4's are."""
-    shrunk = shrink_to(mask.pixels, max_side)
-    return shrink_to(image.pixels, max_side), np.where(shrunk >= FOREGROUND, np.uint8(255), np.uint8(0))
+def shrink_mask(mask: CheckedMask, max_side: int) -> UInt8[np.ndarray, "H W"]:
+    """A mask at the composites' size, hard (0 or 255), as iHarmony4's are."""
+    return np.where(shrink_to(mask.pixels, max_side) >= FOREGROUND, np.uint8(255), np.uint8(0))
 
 
 def subset_folder(source: str) -> str:
@@ -75,8 +74,6 @@ def synthesize_object(planned: PlannedObject, foreground: Foreground, context: S
 
     folder: the composites folder as the index shall name it. fMSE is measured between the pixels of the two encoded files.
     """
-    if planned.num_composites == 0:
-        return ObjectComposites((), (), ())
     target, mask = foreground
     candidate, quality = planned.candidate, context.limits.jpeg_quality
     subset = subset_folder(candidate.source)
