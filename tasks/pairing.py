@@ -139,6 +139,8 @@ def choose_pairs(
     the bin by exp(score / temperature). No pair is taken twice, and no object more often than its cap. Pairs that the labels do not
     speak for only fill what the others leave over.
     """
+    if candidates.background.size == 0:
+        return np.zeros(0, np.int64)
     starts = np.flatnonzero(np.diff(candidates.background, prepend=-1))
     spans = np.stack([starts, np.append(starts[1:], candidates.background.size)], axis=1)
     state = _Choice(candidates, bins, mine, wanted=np.array(counts, np.int64))

@@ -43,10 +43,10 @@ def border_features(image: UInt8[np.ndarray, "S S 3"], matte: UInt8[np.ndarray, 
     return np.concatenate([*features, [whole[1] - whole[0], whole[2] - whole[0]]]).astype(np.float32)
 
 
-def probe_auc(
-    train: tuple[Float32[np.ndarray, "N F"], Float32[np.ndarray, "M F"]],
-    test: tuple[Float32[np.ndarray, "P F"], Float32[np.ndarray, "Q F"]], *, seed: int,
-) -> float:
+FeaturePair = tuple[Float32[np.ndarray, "N F"], Float32[np.ndarray, "M F"]]
+
+
+def probe_auc(train: FeaturePair, test: FeaturePair, *, seed: int) -> float:
     """The area under the ROC curve of a classifier trained on two classes' features and tried on others of both: 0.5 is blind.
 
     The better of a logistic regression and boosted trees, each chosen by nothing but its kind: a tell-tale that either finds counts.
