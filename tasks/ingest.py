@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks import checks, color_transfer, images, object_composites, recolor, seeds, synthesis
 from tasks.checks import (
     check_composite,
     check_image,
@@ -69,6 +70,8 @@ SOURCES: dict[str, Callable[[Params], Candidates]] = {
 CHUNK_PHOTOGRAPHS = 50  # the unit of retry and of resuming: a few seconds of work
 CHUNK_SAMPLES = 100  # of the other kinds
 CHUNK_REFERENCES = 48  # per split and label: a chunk's objects draw from so many shuffled references, which then need decoding once
+# what decides a part's bytes: parts of a killed run that other code wrote are not continued
+CODE = (__file__, *(str(module.__file__) for module in (checks, color_transfer, images, object_composites, recolor, seeds, synthesis)))
 CACHED_REFERENCES = 256  # foregrounds kept decoded while a chunk is worked on: about 50 MB
 
 Row = dict[str, Any]
@@ -143,10 +146,12 @@ def _settle_splits(candidates: Candidates, ingest: Ingest) -> Candidates:
 
 
 def _plan_folder(params: Params, candidates: Candidates) -> Path:
-    """Where this plan's state lies: another folder for other params, other samples, or files that were changed since."""
+    """Where this plan's state lies: another folder for other params, other samples, files that were changed since, or other code."""
     settings = params.ingest.model_dump(mode="json", exclude={"num_workers", "max_reject_fraction"})
     paths = {name: getattr(params.paths, name).as_posix() for name in ("raw", "starter", "composites")}
     digest = hashlib.sha256(json.dumps([SCHEMA_VERSION, params.seed, settings, paths], sort_keys=True).encode())
+    for code in CODE:
+        digest.update(Path(code).read_bytes())
     for field in dataclasses.fields(candidates):
         for sample in getattr(candidates, field.name):
             values = dataclasses.asdict(sample)
@@ -185,14 +190,14 @@ def _write_plan(folder: Path, candidates: Candidates, params: Params) -> list[st
 
 def _plan_objects(candidates: Candidates, params: Params) -> list[PlannedObject]:
     """Every object with its place in the layout. A photograph that has pairs of its own, of whatever kind, gets no synthesized ones."""
-    synthesis = params.ingest.synthesis
+    limits = params.ingest.synthesis
     paired = {pair.group for pair in candidates.pairs}
     numbers: Counter[str] = Counter()
     owners: dict[tuple[str, str], str] = {}
     planned = []
     for candidate in sorted(candidates.photographs, key=lambda one: (one.source, one.image_path, one.key)):
         numbers[candidate.image_path] += 1
-        count = synthesis.composites_per_object if candidate.split == "train" else synthesis.composites_per_test_object
+        count = limits.composites_per_object if candidate.split == "train" else limits.composites_per_test_object
         planned.append(PlannedObject(
             candidate=candidate, image_id=_image_id(candidate, owners), number=numbers[candidate.image_path],
             num_composites=0 if candidate.group in paired else count,

@@ -191,6 +191,14 @@ def test_a_changed_file_is_looked_at_again(photos, params):
     assert [key for key in before if before[key] != after[key]] == ["photos_p03"]
 
 
+def test_parts_that_other_code_wrote_are_not_continued(photos, params, monkeypatch, project):
+    (first,) = plan_ingest(params)
+    (project / "code.py").write_text("other = True")
+    monkeypatch.setattr(ingest, "CODE", (*ingest.CODE, str(project / "code.py")))
+    (second,) = plan_ingest(params)
+    assert first.folder != second.folder
+
+
 def test_leftovers_in_the_outputs_are_cleared_and_the_manifest_is_last(photos, params):
     run(params)
     (params.paths.index / "foreign.txt").touch()
