@@ -378,6 +378,8 @@ class ShardReader:
             if len(header) < _BLOCK:
                 raise ValueError(f"{self.path}: truncated shard, no end of archive within {length} bytes")
             if header == _END[:_BLOCK]:
+                if length != offset + len(_END):
+                    raise ValueError(f"{self.path}: truncated shard, or with something after its end at byte {offset}")
                 return
             if header[257:263] != b"ustar\0" or header[156:157] != b"0" or header[345] != 0:
                 raise ValueError(f"{self.path}: not a shard of this format at byte {offset}")
