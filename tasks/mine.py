@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.stats import wasserstein_distance
 
+from tasks.compositing import to_frame
 from tasks.files import written_atomically
 from tasks.foregrounds import ANALYSIS, Reason, analyse_photograph, rejected
-from tasks.gap import DIFFICULTIES, GAP_NAMES, appearance, difficulty_bins, gap_components, tercile_edges
+from tasks.gap import DIFFICULTIES, GAP_NAMES, appearance, difficulty_bins, gap_components, gap_size, measure_gap, tercile_edges
 from tasks.images import read_image, read_mask
 from tasks.index import read_index, read_table, write_table
-from tasks.mining_pictures import write_contact_sheets, write_summary
+from tasks.mining_pictures import write_contact_sheets, write_gap_comparison, write_summary
 from tasks.pairing import (
     SCORE_NAMES,
     UNNAMED,
@@ -40,12 +42,13 @@ from tasks.params import Mine, Params
 from tasks.placement import place_foreground, place_natural
 from tasks.recipes import ORIGIN, RECIPES, placement_columns, read_photograph, render_recipe
 from tasks.seeds import derive_seed, numpy_generator
-from tasks.shards import ShardInfo, encode_composite, shard_info, write_manifest, write_shard
+from tasks.shards import ShardInfo, ShardReader, decode_composite, encode_composite, shard_info, write_manifest, write_shard
 
 SPLITS = ("train", "val", "test")
 _HELD_OUT_SHARE = 0.1  # of num_composites, for val and for test each
 _PHOTOGRAPHS_PER_UNIT = 64  # analysed between two saves of the resumable state
 _CACHED_PHOTOGRAPHS = 32  # decoded, while a shard is rendered
+_HALF = 128  # a matte value from here on is foreground
 _ANALYSIS_VERSION = 1  # counts up when a measured number changes its meaning: old caches are then ignored
 # What the analysis of an object does not depend on; all other params of the section are part of the cache's name.
 _LATER = {
@@ -118,14 +121,15 @@ def render_shard(params: Params, unit: MineShard) -> ShardInfo:
 def finish_mine(params: Params, results: Sequence[ShardInfo]) -> dict[str, float]:
     """Write the pictures and, last, the manifest; what was mined, in numbers.
 
-    shortfall_<split>: composites that the data, caps and quotas left unfilled.
+    shortfall_<split>: composites that the data, caps and quotas left unfilled. gap_distance: Wasserstein-1 distance between the gaps of
+    the mined composites and of the real ones that the index holds; only where it holds some.
     """
     folder, mine = params.paths.mined, params.mine
     recipes = read_table(folder / "recipes.parquet", RECIPES)
     rejects = read_table(folder / "rejects.parquet", REJECTS)
     write_summary(folder / "summary.png", recipes, rejects)
     write_contact_sheets(folder, recipes)
-    metrics = mining_metrics(recipes, rejects, mine)
+    metrics = mining_metrics(recipes, rejects, mine) | _compare_with_brought(params, results)
     meta = {"mode": mine.mode, "seed": params.seed, "size": mine.size, "recipes_sha256": _digest(folder / "recipes.parquet")}
     write_manifest(folder, results, kind="composites", meta=meta)
     return metrics
@@ -193,6 +197,33 @@ def pair_objects(rows: Sequence[Row], analysed: Sequence[Row], params: Params) -
             recipes.append(recipe | _measured(objects[split], relations, pair, mine) | {
                 "gap": found.gap[position], "score": found.score[position], "difficulty": DIFFICULTIES[bins[position]]})
     return recipes
+
+
+def _compare_with_brought(params: Params, results: Sequence[ShardInfo]) -> dict[str, float]:
+    """The gaps of mined composites beside those of real composites that the user brought: a plot, and a distance."""
+    if not (params.paths.index / "composites.parquet").is_file():
+        return {}
+    brought = read_index(params.paths.index, "composites")
+    if not brought:
+        return {}
+    size, width = params.mine.size, params.mine.ring_width
+
+    def measure(row: Row) -> np.ndarray | None:
+        image = to_frame(read_image(Path(row["composite_path"])), size)
+        mask = to_frame(read_mask(Path(row["mask_path"])), size) >= _HALF
+        return measure_gap(image, mask, ring_width=width) if mask.any() else None
+
+    with ThreadPoolExecutor(params.mine.num_workers) as pool:
+        real = np.array([gap for gap in pool.map(measure, brought) if gap is not None])
+    mined = []
+    for info in results:
+        with ShardReader(params.paths.mined / info.name) as reader:
+            for number in range(len(reader)):
+                sample = decode_composite(reader.read(number), name=reader.name(number))
+                mined.append(measure_gap(sample.composite, sample.mask >= _HALF, ring_width=width))
+    sizes = gap_size(np.array(mined)), gap_size(real)
+    write_gap_comparison(params.paths.mined / "gap.png", np.array(mined), real)
+    return {"gap_distance": float(wasserstein_distance(*sizes)), "median_gap_brought": float(np.median(sizes[1]))}
 
 
 def _choose(candidates: Candidates, bins: np.ndarray, split: str, params: Params) -> np.ndarray:

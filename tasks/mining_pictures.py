@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont
+from scipy.stats import wasserstein_distance
 
 from tasks.files import write_bytes
-from tasks.gap import DIFFICULTIES
+from tasks.gap import DIFFICULTIES, GAP_NAMES, gap_size
 from tasks.images import encode_png
 from tasks.recipes import render_recipe
 
@@ -18,7 +19,7 @@ Recipe = Mapping[str, Any]
 
 _COLUMNS, _ROWS = 4, 6  # of a contact sheet; each cell shows composite, matte's outline, natural sample
 _PLOT = (520, 330)  # px, one plot
-_INK, _PAPER, _BAR = (40, 40, 40), (255, 255, 255), (70, 120, 180)
+_INK, _PAPER, _BAR, _REAL = (40, 40, 40), (255, 255, 255), (70, 120, 180), (220, 90, 40)
 _BINS = 24
 
 
@@ -64,6 +65,33 @@ def write_summary(path: Path, recipes: Sequence[Recipe], rejects: Sequence[Mappi
     ]
     page = np.concatenate([np.concatenate(plots[row : row + 2], axis=1) for row in (0, 2, 4)], axis=0)
     write_bytes(path, encode_png(page))
+
+
+def write_gap_comparison(path: Path, mined: Float64[np.ndarray, "N 5"], real: Float64[np.ndarray, "M 5"]) -> None:
+    """One PNG: the distribution of the gap and of each of its components, mined (filled) and real composites (outlined)."""
+    columns = [("appearance gap", gap_size(mined), gap_size(real))]
+    columns += [(name, mined[:, number], real[:, number]) for number, name in enumerate(GAP_NAMES)]
+    plots = [_two_histograms(f"{name}: mined filled, real outlined", first, second) for name, first, second in columns]
+    page = np.concatenate([np.concatenate(plots[row : row + 2], axis=1) for row in (0, 2, 4)], axis=0)
+    write_bytes(path, encode_png(page))
+
+
+def _two_histograms(title: str, first: Float64[np.ndarray, " N"], second: Float64[np.ndarray, " M"]) -> UInt8[np.ndarray, "H W 3"]:
+    image = Image.new("RGB", _PLOT, _PAPER)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
+    highest = float(np.quantile(np.concatenate([first, second]), 0.99))
+    shares = [np.histogram(values, bins=_BINS, range=(0.0, highest))[0] / len(values) for values in (first, second)]
+    width, floor = (_PLOT[0] - 40) / _BINS, _PLOT[1] - 30
+    for number in range(_BINS):
+        left, right = 20 + round(number * width), 20 + round((number + 1) * width) - 2
+        tops = [floor - round((floor - 50) * float(share[number]) / max(float(share.max()) for share in shares)) for share in shares]
+        draw.rectangle((left, tops[0], right, floor), fill=_BAR)
+        draw.rectangle((left, tops[1], right, floor), outline=_REAL, width=2)
+    distance = wasserstein_distance(first, second)
+    draw.text((10, 6), title, fill=_INK, font=font)
+    draw.text((10, 26), f"medians {np.median(first):.3g} and {np.median(second):.3g}, distance {distance:.3g}", fill=_INK, font=font)
+    draw.text((_PLOT[0] - 60, floor + 6), f"{highest:.3g}", fill=_INK, font=font)
+    return np.asarray(image)
 
 
 def _outlined(image: UInt8[np.ndarray, "S S 3"], matte: UInt8[np.ndarray, "S S"]) -> UInt8[np.ndarray, "S S 3"]:
