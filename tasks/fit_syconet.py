@@ -98,13 +98,14 @@ class SycoNetTrainer:
             self.model = SycoNet(syconet_config(section)).to(device).train()
         for encoder in (self.model.generator, self.model.posterior):
             encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a sixth faster on a CPU
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=section.lr, betas=(0.5, 0.999))
+        encoders = [*self.model.generator.parameters(), *self.model.posterior.parameters()]
+        self.rates = (section.lr, section.basis_lr)
+        self.optimizer = torch.optim.Adam([{"params": encoders}, {"params": [self.model.basis]}], lr=section.lr, betas=(0.5, 0.999))
         self.step = 0
 
-    def learning_rate(self) -> float:
-        """Constant, then linear towards zero over the second half."""
-        left = (1.0 - self.step / self.section.steps) / (1.0 - DECAY_FROM)
-        return self.section.lr * min(1.0, left)
+    def decay(self) -> float:
+        """Of the learning rates: 1, then linear towards zero over the second half."""
+        return min(1.0, (1.0 - self.step / self.section.steps) / (1.0 - DECAY_FROM))
 
     def kl_weight(self) -> float:
         """From zero to `kl_weight` over the first `kl_warmup` of the steps: reconstruction first, or the code is never used."""
@@ -120,8 +121,8 @@ class SycoNetTrainer:
         kl = kl_divergence(posterior.mean, posterior.log_variance)
         smoothness, monotonicity = lut_smoothness(self.model.basis), lut_monotonicity(self.model.basis)
         loss = reconstruction + self.kl_weight() * kl + section.smooth_weight * smoothness + section.mono_weight * monotonicity
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.decay()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

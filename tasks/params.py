@@ -159,6 +159,7 @@ class Syconet(Section):
     steps: Count
     batch_size: Count
     lr: Positive
+    basis_lr: Positive
     kl_weight: NonNegative
     kl_warmup: Share
     smooth_weight: NonNegative
