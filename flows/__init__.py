@@ -1,1 +1,19 @@
-"""Orchestration: the only room that imports prefect, mlflow or dvc."""
+"""Orchestration: the only room that imports prefect, mlflow or dvc.
+
+Importing it has one effect, and on purpose: the tools' telemetry is off before any of them is imported, and Prefect leaves the console to
+us (its own log goes to its server). A variable that is already set is left as it is.
+"""
+
+import os
+
+QUIET = {
+    "DO_NOT_TRACK": "true",  # Prefect also takes 1; MLflow compares with "true"
+    "DVC_NO_ANALYTICS": "1",
+    "ITERATIVE_DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+}
+
+for _name, _value in QUIET.items():
+    os.environ.setdefault(_name, _value)

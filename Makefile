@@ -1,0 +1,44 @@
+# `make` alone lists the commands. PYTHON=python3.12 chooses an interpreter for the first installation.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install pipeline test check bench ui configure
+
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
+	command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+help:  ## say what each command does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed  ## make .venv with everything in it, pinned; nothing if it is up to date
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one: make install PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(VENV)/bin/python || { echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing (some minutes the first time)"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
+	@test -e .git || $(VENV)/bin/dvc config --quiet --local core.no_scm true
+	@touch $@
+
+pipeline: install  ## run every stage that is out of date, to a trained and measured harmonizer; DRY=1 only says what would run
+	@exec python -m flows.pipeline $(if $(DRY),--dry-run)
+
+test: install  ## all tests, the slow ones too; FAST=1 leaves those out
+	@exec python -m pytest $(if $(FAST),-m "not slow")
+
+check: install  ## lint, types, import contracts
+	@ruff check .
+	@mypy
+	@lint-imports
+
+bench: install  ## all benchmarks, or one: NAME=mining
+	@for file in $(if $(NAME),benchmarks/$(NAME).py,$(filter-out benchmarks/harness.py,$(wildcard benchmarks/*.py))); do \
+		python -m benchmarks.$$(basename "$$file" .py); done
+
+ui: install  ## look at the runs in a browser (MLflow)
+	@exec mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+configure: install  ## lay a profile over params.yaml: PROFILE=photos RAW=/path/to/your/photographs
+	@exec python -m flows.configure "$(or $(PROFILE),starter)" $(if $(RAW),--raw "$(RAW)")

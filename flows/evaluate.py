@@ -1,0 +1,23 @@
+"""Evaluate: the harmonizer beside the baselines on each benchmark's test pairs; tables, plots and pictures."""
+
+from prefect import flow
+
+from flows.console import progress
+from flows.stage import run_stage
+from flows.tracking import tracked_run
+from tasks.evaluate import evaluate as measure
+from tasks.params import load_params
+
+
+@flow(name="evaluate")
+def evaluate() -> None:
+    """Write the benchmark's metrics and the report."""
+    params = load_params()
+    with tracked_run("evaluate", params) as run, progress("evaluate") as advance:
+        measure(params, advance)  # writes its own metrics file, one level per benchmark and method
+        run.finish_from_file()
+        run.artifact(params.paths.report)
+
+
+if __name__ == "__main__":
+    run_stage(evaluate)

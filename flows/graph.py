@@ -1,0 +1,84 @@
+"""What DVC knows: the stages in its own order, and why each would run. `python -m flows.graph <stage>` has it run one."""
+
+import logging
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from flows.console import faults_as_lines
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage of dvc.yaml as it stands now."""
+
+    name: str
+    description: str
+    upstream: tuple[str, ...]
+    reasons: tuple[str, ...]  # why it is out of date by itself; empty if it is not
+
+    def is_due(self, executed: set[str]) -> bool:
+        """Whether DVC has to look at it again, given the stages that ran before it."""
+        return bool(self.reasons) or not executed.isdisjoint(self.upstream)
+
+
+def plan_stages() -> list[PlannedStage]:
+    """The stages of dvc.yaml in the order in which `dvc repro` would visit them.
+
+    Raises ValueError if dvc.yaml, dvc.lock or a file that a stage needs cannot be read.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import plan_repro
+
+    try:
+        with Repo() as repo:
+            graph = repo.index.graph
+            status = repo.status()
+            return [
+                PlannedStage(
+                    name=stage.addressing,
+                    description=stage.desc or "",
+                    upstream=tuple(sorted(dependency.addressing for dependency in graph.successors(stage))),
+                    reasons=tuple(_reasons(status.get(stage.addressing, []))),
+                )
+                for stage in plan_repro(graph)
+            ]
+    except DvcException as error:
+        raise ValueError(f"DVC: {error}") from error
+
+
+def _reasons(entries: list[Any]) -> list[str]:
+    """DVC's nested status of a stage (`[{"changed deps": {"params.yaml": {"modified": {"train.lr": ...}}}}]`) as short phrases."""
+    reasons: list[str] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            reasons.append(entry)
+            continue
+        for items in entry.values():
+            for name, state in items.items():
+                nested = state if isinstance(state, dict) else {state: [name]}
+                reasons += [f"{key} {how}" for how, keys in nested.items() for key in keys]
+    return reasons
+
+
+def reproduce_one(stage: str) -> None:
+    """What `dvc repro --single-item` does, without its lines on every step. Raises SystemExit if the stage failed: it has said why."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    try:
+        with Repo() as repo:
+            repo.reproduce(stage, single_item=True)
+    except DvcException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, StageCmdFailedError):
+            raise SystemExit(1) from None
+        raise ValueError(f"DVC: {cause}") from error
+
+
+if __name__ == "__main__":
+    with faults_as_lines(sys.argv[1]):
+        reproduce_one(sys.argv[1])

@@ -1,0 +1,55 @@
+"""How a stage runs: as a program under one Prefect server, its units of work fanned out over threads as Prefect tasks."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from prefect import Flow, Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import unmapped
+
+from flows.console import faults_as_lines, progress
+from flows.processes import exit_on_sigterm, follow_parent
+from flows.server import prefect_api
+from tasks.params import Params
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+RETRIES = 2
+RETRY_DELAY_SECONDS = 1
+
+
+def map_units(work: Callable[[Params, Unit], Result], params: Params, units: Sequence[Unit], *, num_workers: int) -> list[Result]:
+    """`work(params, unit)` of every unit, in the units' order, each as one Prefect task, at most `num_workers` at once.
+
+    A unit is tried again after an OSError alone: anything else would fail again. The first failure ends the others and is raised as it is.
+    """
+    name, (first, second) = work.__name__, list(inspect.signature(work).parameters)[:2]
+    retried: Task[..., Result] = Task(
+        work, name=name, retries=RETRIES, retry_delay_seconds=RETRY_DELAY_SECONDS, retry_condition_fn=_is_os_error,
+        cache_policy=NO_CACHE, persist_result=False,
+    )
+    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=num_workers)
+    with progress(name.replace("_", " ")) as advance, runner:
+        futures = list(runner.map(retried, {first: unmapped(params), second: list(units)})) if units else []
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            advance(done, len(units))
+        results: list[Any] = [future.result() for future in futures]
+        return results
+
+
+def _is_os_error(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), OSError)
+
+
+def run_stage(stage: Flow[[], None]) -> None:
+    """Run a stage's flow as a program: under the pipeline's Prefect server, or one of its own where it was started alone."""
+    exit_on_sigterm()
+    follow_parent("DVC_STAGE")
+    with faults_as_lines(stage.name), prefect_api():
+        stage()
