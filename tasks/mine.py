@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -109,7 +110,10 @@ def render_shard(params: Params, unit: MineShard) -> ShardInfo:
     """Render one shard; one that is whole is left as it is (plan_mine has removed shards of other recipes)."""
     path = params.paths.mined / unit.name
     if path.is_file():
-        return shard_info(path, split=unit.split)
+        with suppress(ValueError):  # a damaged shard is rendered again
+            found = shard_info(path, split=unit.split)
+            if found.num_samples == unit.stop - unit.first:
+                return found
     rows = read_table(params.paths.mined / "recipes.parquet", RECIPES, filters=[("split", "=", unit.split)])[unit.first : unit.stop]
     read = lru_cache(maxsize=_CACHED_PHOTOGRAPHS)(read_photograph)
     samples = (

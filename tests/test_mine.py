@@ -104,6 +104,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(settle: Callable[..., P
     units = plan_mine(killed)
     render_shard(killed, units[1])
     (killed.paths.mined / f".tmp-{units[0].name}").write_bytes(b"half a shard")
+    (killed.paths.mined / units[2].name).write_bytes(b"damaged")
     stamp = (killed.paths.mined / units[1].name).stat().st_mtime_ns
     run(killed)
     assert (killed.paths.mined / units[1].name).stat().st_mtime_ns == stamp
