@@ -1,0 +1,218 @@
+"""SycoNet's training: it learns, it resumes exactly, it never resumes a foreign state, and a collapsed code is said."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.syconet import SycoNet, SycoNetConfig
+from tasks.checkpoints import load_syconet
+from tasks.fit_syconet import SycoNetTrainer, fit_syconet, measure, reconstruct
+from tasks.images import encode_jpeg, encode_png, read_image, to_tensor
+from tasks.index import PAIRS, read_index, write_table
+from tasks.params import Params
+from tasks.sample import PairBatch
+
+Draw = Callable[..., np.ndarray]
+Configure = Callable[..., Params]
+TINY = {
+    "syconet.size": 16, "syconet.latent_dim": 2, "syconet.num_luts": 3, "syconet.lut_dim": 4, "syconet.width": 4, "syconet.steps": 8,
+    "syconet.batch_size": 4, "syconet.report_every": 4, "syconet.checkpoint_every": 3, "syconet.threads": 1,
+}
+
+
+def write_image(path: str, data: bytes) -> str:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def index(project: Path, photograph: Draw, object_mask: Draw) -> Iterator[Path]:
+    """Photographs whose foreground was made lighter or darker by a gain: 12 pairs to train on, 4 to validate."""
+    del project
+    rows: list[dict[str, Any]] = []
+    mask = object_mask(24, 32, 0.4)
+    for split, count in (("train", 6), ("val", 2)):
+        for number in range(count):
+            name = f"{split}{number}"
+            target = photograph(24, 32, number + 10 * (split == "val"))
+            row: dict[str, Any] = {"source": "starter", "subset": "photographs", "split": split, "group": name, "width": 32, "height": 24}
+            row |= {"target_path": f"raw/{name}.png", "mask_path": f"raw/{name}_m.png", "fg_ratio": 0.4, "label": "", "method": "gain"}
+            row["target_sha256"], row["mask_sha256"] = (
+                write_image(row[f"{field}_path"], encode_png(image)) for field, image in (("target", target), ("mask", mask))
+            )
+            for k, gain in enumerate((0.5, 1.3)):
+                changed = np.clip(target * gain, 0, 255).astype(np.uint8)
+                composite = np.where(mask[..., None] > 0, changed, target)
+                facts: dict[str, Any] = {"key": f"{name}.{k}", "composite_path": f"raw/{name}_{k}.jpg", "composite_fmse": 1.0}
+                facts["composite_sha256"] = write_image(facts["composite_path"], encode_jpeg(composite, 100))
+                rows.append({**row, **facts})
+    write_table(Path("data/index/pairs.parquet"), rows, PAIRS)
+    threads = torch.get_num_threads()
+    yield Path("data/index")
+    torch.set_num_threads(threads)
+
+
+def quiet(metrics: Mapping[str, float], step: int) -> None:
+    del metrics, step
+
+
+def no_progress(done: int, total: int) -> None:
+    del done, total
+
+
+def killed_after(step: int, seen: list[int] | None = None) -> Callable[[int, int], None]:
+    def advance(done: int, total: int) -> None:
+        del total
+        if seen is not None:
+            seen.append(done)
+        if done == step:
+            raise KeyboardInterrupt
+
+    return advance
+
+
+def test_a_run_reports_saves_and_draws_what_it_learned(index: Path, configure: Configure) -> None:
+    del index
+    params = configure(TINY)
+    reported: list[tuple[int, set[str]]] = []
+    steps: list[tuple[int, int]] = []
+    metrics = fit_syconet(
+        params, lambda values, step: reported.append((step, set(values))), lambda done, total: steps.append((done, total))
+    )
+    assert set(metrics) == {
+        "reconstruction_fmse", "identity_fmse", "reconstruction_ratio", "active_units", "kl", "spread", "lut_usage_entropy", "collapsed",
+    }
+    assert steps == [(done, 8) for done in range(1, 9)]
+    assert [step for step, _ in reported] == [4, 8, 8]
+    assert reported[0][1] >= {"loss", "reconstruction", "kl"}
+    model, config = load_syconet(params.paths.syconet)
+    assert config.latent_dim == 2
+    assert not model.training
+    sheet = read_image(params.paths.syconet / "sheet.png")
+    assert sheet.shape[1] > 9 * 32
+    assert sorted(path.name for path in params.paths.syconet.iterdir()) == ["config.json", "model.pt", "sheet.png"]
+    assert not list(params.paths.work.iterdir())
+
+
+def test_a_killed_run_resumes_and_ends_with_the_weights_of_an_uninterrupted_one(index: Path, configure: Configure) -> None:
+    del index
+    params = configure(TINY)
+    whole = fit_syconet(params, quiet, no_progress)
+    expected = (params.paths.syconet / "model.pt").read_bytes()
+    (params.paths.syconet / "model.pt").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        fit_syconet(params, quiet, killed_after(5))
+    assert not (params.paths.syconet / "model.pt").exists()
+    seen: list[int] = []
+    assert fit_syconet(params, quiet, lambda done, total: seen.append(done)) == whole
+    assert seen == [4, 5, 6, 7, 8]
+    assert (params.paths.syconet / "model.pt").read_bytes() == expected
+
+
+def test_another_param_or_input_never_resumes_a_foreign_state(index: Path, configure: Configure) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit_syconet(configure(TINY), quiet, killed_after(5))
+    seen: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        fit_syconet(configure({**TINY, "syconet.lr": 2e-3}), quiet, killed_after(1, seen))
+    assert seen == [1]
+    rows = read_index(index, "pairs")
+    rows[0]["composite_sha256"] = "another"
+    write_table(index / "pairs.parquet", rows, PAIRS)
+    with pytest.raises(KeyboardInterrupt):
+        fit_syconet(configure(TINY), quiet, killed_after(1, seen))
+    assert seen == [1, 1]
+
+
+def batch_of(photograph: Draw, object_mask: Draw, gains: list[float]) -> PairBatch:
+    target = np.stack([photograph(16, 16, number) for number in range(len(gains))])
+    mask = np.stack([object_mask(16, 16, 0.4)] * len(gains))
+    changed = np.clip(target * np.array(gains)[:, None, None, None], 0, 255).astype(np.uint8)
+    return PairBatch(to_tensor(np.where(mask[..., None] > 0, changed, target)), to_tensor(mask), to_tensor(target))
+
+
+def test_training_rebuilds_the_composites_it_was_shown(configure: Configure, photograph: Draw, object_mask: Draw) -> None:
+    section = configure({**TINY, "syconet.steps": 120, "syconet.basis_lr": 0.02, "syconet.lr": 4e-3}).syconet
+    batch = batch_of(photograph, object_mask, [0.5, 0.7, 1.0, 1.3])
+    torch.set_num_threads(1)
+    trainer = SycoNetTrainer(section, 1, torch.device("cpu"))
+    first = trainer.update(batch)["reconstruction"]
+    for _ in range(section.steps - 1):
+        last = trainer.update(batch)["reconstruction"]
+    assert last < 0.35 * first
+
+
+def test_the_background_of_a_reconstruction_is_the_composites(configure: Configure, photograph: Draw, object_mask: Draw) -> None:
+    batch = batch_of(photograph, object_mask, [0.5, 1.3])
+    trainer = SycoNetTrainer(configure(TINY).syconet, 1, torch.device("cpu"))
+    rebuilt = reconstruct(trainer.model, batch, torch.randn(2, 2))
+    outside = (batch.mask == 0).expand_as(rebuilt)
+    assert torch.equal(rebuilt[outside], batch.composite[outside])
+
+
+def test_warm_up_and_decay_go_from_nothing_to_all_and_back(configure: Configure) -> None:
+    trainer = SycoNetTrainer(configure({**TINY, "syconet.steps": 100, "syconet.kl_warmup": 0.2}).syconet, 1, torch.device("cpu"))
+    weights, rates = [], []
+    for trainer.step in range(100):
+        weights.append(trainer.kl_weight() / trainer.section.kl_weight)
+        rates.append(trainer.decay())
+    assert weights[0] == pytest.approx(0.05)
+    assert weights[9] == pytest.approx(0.5)
+    assert set(weights[19:]) == {1.0}
+    assert set(rates[:51]) == {1.0}
+    assert rates[75] == pytest.approx(0.5)
+    assert 0 < rates[99] < 0.05
+
+
+class Deaf(SycoNet):
+    """A network that names one table whatever the code, and one code whatever the composite."""
+
+    def weigh(self, photograph: torch.Tensor, mask: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        return super().weigh(photograph, mask, torch.zeros_like(code))
+
+
+def test_a_network_deaf_to_its_code_counts_as_collapsed(photograph: Draw, object_mask: Draw) -> None:
+    deaf = Deaf(SycoNetConfig(size=16, latent_dim=2, num_luts=3, lut_dim=4, width=4)).eval()
+    metrics = measure(deaf, batch_of(photograph, object_mask, [0.5, 1.3]), seed=1)
+    assert metrics["spread"] == 0.0
+    assert metrics["collapsed"] == 1.0
+
+
+@pytest.mark.usefixtures("index")
+def test_a_collapse_is_said_in_the_log(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tasks.fit_syconet.SycoNet", Deaf)
+    with caplog.at_level(logging.WARNING):
+        fit_syconet(configure(TINY), quiet, no_progress)
+    assert "latent code has collapsed" in caplog.text
+
+
+def test_a_perfect_network_has_nothing_left_to_rebuild_and_a_wide_spread(photograph: Draw, object_mask: Draw) -> None:
+    config = SycoNetConfig(size=16, latent_dim=2, num_luts=2, lut_dim=4, width=4)
+    model = SycoNet(config).eval()
+    batch = batch_of(photograph, object_mask, [0.5, 0.5, 0.5])
+    with torch.no_grad():
+        model.basis.mul_(0.0).add_(0.5 * torch.stack(torch.meshgrid(*[torch.linspace(0, 1, 4)] * 3, indexing="ij")))
+    metrics = measure(model, batch, seed=1)
+    assert metrics["reconstruction_fmse"] < 1.0 < metrics["identity_fmse"]
+    assert metrics["collapsed"] == 1.0
+    with torch.no_grad():
+        model.basis[1] += 0.3
+        model.generator.head.weight.mul_(300)
+    metrics = measure(model, batch, seed=1)
+    assert 0.0 <= metrics["lut_usage_entropy"] <= 1.0
+    assert metrics["spread"] > 1.0
+
+
+def test_a_split_without_pairs_is_named(index: Path, configure: Configure) -> None:
+    write_table(index / "pairs.parquet", [], PAIRS)
+    with pytest.raises(ValueError, match=r"pairs\.parquet: no pairs of split 'train'"):
+        fit_syconet(configure(TINY), quiet, no_progress)
