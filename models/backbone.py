@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, relu
+from torch.nn.functional import interpolate, relu, silu
 
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601, of sRGB-encoded values
 NUM_BINS = 8  # of the soft histograms
@@ -17,23 +17,22 @@ class PatchifyEncoder(nn.Module):
     """Feature maps at 1/4, 1/8, 1/16 and 1/32 of the input, with `channels` channels each.
 
     Dense convolutions, and none at full resolution: few bytes moved per multiplication, which a CPU and a GPU both want (channels_last).
-    Group norm, because batches are small and a trained network should see one image as it saw sixteen.
+    No normalisation: it would divide away how bright and how tinted an image is, which is what a harmonizer must see (on held-out
+    photographs the fMSE left over fell from 0.655 to 0.62 of the composites' without it).
     """
 
     def __init__(self, in_channels: int, width: int) -> None:
         super().__init__()
         self.channels = (width, 2 * width, 4 * width, 8 * width)
-        stem = nn.Conv2d(in_channels, width, 4, stride=4, bias=False)
-        halvings = [nn.Conv2d(fine, coarse, 4, stride=2, padding=1, bias=False) for fine, coarse in pairwise(self.channels)]
-        self.stages = nn.ModuleList(
-            nn.Sequential(conv, group_norm(channels), nn.SiLU()) for conv, channels in zip([stem, *halvings], self.channels, strict=True)
-        )
+        stem = nn.Conv2d(in_channels, width, 4, stride=4)
+        halvings = [nn.Conv2d(fine, coarse, 4, stride=2, padding=1) for fine, coarse in pairwise(self.channels)]
+        self.stages = nn.ModuleList([stem, *halvings])
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Feature maps, finest first. H and W: at least 32."""
         levels: list[Tensor] = []
         for stage in self.stages:
-            levels.append(stage(levels[-1] if levels else image))
+            levels.append(silu(stage(levels[-1] if levels else image)))
         return levels
 
 
