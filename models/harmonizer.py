@@ -6,7 +6,8 @@ cores), "paper" (the published one), "pixel" (a pixel-to-pixel peer after Sofiiu
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, TypeVar
 
@@ -37,6 +38,7 @@ class HarmonizerConfig:
     shading: ShadingMode
     shading_limit: float
     plate: bool  # whether a clean background is an input too
+    published: bool = False  # the conventions of the published checkpoint; see `load_published`
 
     def __post_init__(self) -> None:
         check_shading_limit(self.shading, self.shading_limit)
@@ -46,6 +48,8 @@ class HarmonizerConfig:
             raise ValueError(f"width is {self.width}; it must be a multiple of {GROUP}")
         if self.architecture == "paper" and (self.size not in (256, 512) or self.grid != PAPER_GRID):
             raise ValueError(f"size is {self.size} and grid {self.grid}; architecture 'paper' has size 256 or 512 and grid {PAPER_GRID}")
+        if self.published and self.architecture != "paper":
+            raise ValueError(f"published is set with architecture {self.architecture!r}; only 'paper' was published")
         if self.size < 32:
             raise ValueError(f"size is {self.size}; it must be at least 32")
 
@@ -119,7 +123,8 @@ class ParametricHarmonizer(Harmonizer):
         known = [composite, mask] if plate is None else [composite, plate, mask]
         curves = self.curve_net(torch.cat(known, dim=1), composite, mask)
         # The shading network looks at the toned image; the curves learn from the rendered one alone.
-        toned = blend(apply_curves(composite, curves.detach()), mask, composite if plate is None else plate)
+        tinted = apply_curves(composite, curves.detach(), half_pixel=self.config.published)
+        toned = blend(tinted, mask, composite if plate is None else plate)
         logits = self.shading_net(torch.cat([*known, toned], dim=1), toned, mask)
         return Edit(curves.float(), logits.float())
 
@@ -136,11 +141,13 @@ class ParametricHarmonizer(Harmonizer):
         soft edges and changes nothing on hard ones.
         """
         behind = composite if background is None else background
-        tinted = apply_curves(composite, edit.curves)
+        tinted = apply_curves(composite, edit.curves, half_pixel=self.config.published)
+        toned = blend(tinted, mask, behind)
         gain = shading_map(
             edit.shading_logits, composite.shape[-2], composite.shape[-1], mode=self.config.shading, limit=self.config.shading_limit
         )
-        return Harmonization(blend(apply_shading(tinted, gain), mask, behind), blend(tinted, mask, behind), edit)
+        shaded = apply_shading(toned if self.config.published else tinted, gain)
+        return Harmonization(blend(shaded, mask, behind), toned, edit)
 
     def forward(
         self, composite: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"], plate: Float[Tensor, "B 3 H W"] | None = None
@@ -242,6 +249,7 @@ class PaperShadingNet(nn.Module):
 
     def __init__(self, in_channels: int, config: HarmonizerConfig) -> None:
         super().__init__()
+        self.published = config.published
         widths = [config.width * 2**level for level in range(7)]
         strides = (4 if config.size == 512 else 2, 4, 2, 4, 2, 2)
         self.first = nn.Conv2d(in_channels, widths[0], 3, padding=1)
@@ -267,6 +275,8 @@ class PaperShadingNet(nn.Module):
             across = levels.pop()
             features = interpolate(features, size=across.shape[-2:], mode="bilinear", align_corners=False)
             features = relu(layer(features)) + across
+        if self.published:
+            features = interpolate(features, size=known.shape[-2:], mode="bicubic", align_corners=False)
         logits: Tensor = self.head(features)
         return logits
 
@@ -316,6 +326,42 @@ class PixelHarmonizer(Harmonizer):
 def build_harmonizer(config: HarmonizerConfig) -> Harmonizer:
     """An untrained harmonizer of the architecture that `config` names, its weights drawn from torch's default generator."""
     return PixelHarmonizer(config) if config.architecture == "pixel" else ParametricHarmonizer(config)
+
+
+SHADING_NAMES = {  # the published name of each layer of the shading network, and ours
+    "conv0": "first", "conv1": "down.0", "conv2": "down.1", "conv3": "down.2", "conv3_1": "down.3", "conv3_2": "down.4", "conv3_3":
+    "down.5", "conv4_1": "up.0", "conv4_2": "up.1", "conv4_3": "up.2", "conv_only": "head",
+}  # fmt: skip
+UNUSED_NAMES = {"conv4", "conv5", "conv6", "conv7", "conv8", "conv9"}  # in the file, 406,241 parameters, and in no output
+
+
+def load_published(state: Mapping[str, Tensor]) -> ParametricHarmonizer:
+    """The published model in evaluation mode, from the tensors under "state_dict" in its authors' file (ckpt_g39), which we do not bring
+    along.
+
+    Its conventions hold then: knots at half pixels, the last convolution after the upsampling, the mask applied twice, gains in [0.6, 1].
+    At sizes other than 512 px the map is interpolated before it is squashed, the authors' code does the reverse. Raises ValueError naming
+    the keys or the shapes that do not fit.
+    """
+    renamed: dict[str, Tensor] = {}
+    foreign = []
+    for key, tensor in state.items():
+        net, _, name = key.removeprefix("module.").partition(".")
+        layer, _, rest = name.partition(".")
+        if net == "PL":
+            renamed[f"curve_net.head.{rest}" if layer == "fc" else f"curve_net.encoder.{name}"] = tensor
+        elif net == "gainnet" and layer in SHADING_NAMES:
+            renamed[f"shading_net.{SHADING_NAMES[layer]}.{rest}"] = tensor
+        elif net != "gainnet" or layer not in UNUSED_NAMES:
+            foreign.append(key)
+    if foreign:
+        raise ValueError(f"not the published harmonizer: it has no {', '.join(foreign[:5])}")
+    model = ParametricHarmonizer(replace(paper_config(), shading_limit=0.6, published=True))
+    try:
+        model.load_state_dict(renamed)
+    except RuntimeError as error:
+        raise ValueError(f"not the published harmonizer: {error}") from error
+    return model.eval()
 
 
 def describe(image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B S"]:

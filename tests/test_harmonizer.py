@@ -1,16 +1,21 @@
 import dataclasses
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from models.backbone import ResNet50
+from models.curves import apply_curves
 from models.harmonizer import (
     Edit,
     Harmonizer,
     HarmonizerConfig,
+    PaperShadingNet,
     ParametricHarmonizer,
     build_harmonizer,
+    load_published,
     paper_config,
     scaled_cosines,
 )
@@ -235,6 +240,7 @@ def test_a_model_built_with_a_plate_asks_for_it(architecture: str) -> None:
     ({"architecture": "large"}, "architecture is 'large'"),
     ({"shading_limit": 0.6}, "shading_limit is 0.6"),
     ({"architecture": "paper"}, "size is 64 and grid 4"),
+    ({"published": True}, "published is set with architecture 'small'"),
 ])  # fmt: skip
 def test_a_shape_that_cannot_be_built_is_named(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -247,3 +253,76 @@ def test_equal_seeds_build_equal_models() -> None:
         torch.manual_seed(3)
         states.append(build_harmonizer(config()).state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def published_state() -> dict[str, torch.Tensor]:
+    """Names and shapes of the published file, without its values."""
+    convolutions = {  # name: input and output channels, side of the kernel
+        "conv1": (32, 64, 4), "conv2": (64, 128, 4), "conv3": (128, 256, 4), "conv3_1": (256, 512, 4), "conv3_2": (512, 1024, 4),
+        "conv3_3": (1024, 2048, 4), "conv4_1": (2048, 1024, 3), "conv4_2": (1024, 512, 3), "conv4_3": (512, 256, 3),
+        "conv4": (256, 128, 3), "conv5": (128, 64, 3), "conv6": (64, 32, 3), "conv7": (32, 32, 3), "conv8": (32, 32, 3),
+    }  # fmt: skip
+    bare = {"conv0": (10, 32, 3), "conv9": (32, 1, 3), "conv_only": (256, 1, 3)}
+    state = {f"PL.{name}": tensor for name, tensor in ResNet50(7).state_dict().items()}
+    state |= {"PL.fc.weight": torch.empty(96, 2048), "PL.fc.bias": torch.empty(96)}
+    for name, (fan_in, fan_out, side) in convolutions.items():
+        state[f"gainnet.{name}.0.weight"] = torch.empty(fan_out, fan_in, side, side)
+        if name not in ("conv7", "conv8"):
+            state |= {f"gainnet.{name}.1.{key}": tensor for key, tensor in nn.BatchNorm2d(fan_out).state_dict().items()}
+    for name, (fan_in, fan_out, side) in bare.items():
+        state |= {f"gainnet.{name}.weight": torch.empty(fan_out, fan_in, side, side), f"gainnet.{name}.bias": torch.empty(fan_out)}
+    return state
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        return published_state()
+
+
+def test_the_published_file_has_the_published_count(published: dict[str, torch.Tensor]) -> None:
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert sum(tensor.numel() for name, tensor in published.items() if not name.endswith(statistics)) == 93_641_314
+
+
+def test_the_published_file_fills_the_paper_size_by_its_names(published: dict[str, torch.Tensor]) -> None:
+    with torch.device("meta"):
+        model = load_published(published)
+    assert model.config == dataclasses.replace(paper_config(), shading_limit=0.6, published=True)
+    assert not model.training
+
+
+@pytest.mark.parametrize(("spoil", "message"), [
+    (lambda state: state | {"gainnet.conv_only_pre1.weight": state["PL.fc.bias"]}, "it has no gainnet.conv_only_pre1.weight"),
+    (lambda state: {name: tensor for name, tensor in state.items() if name != "PL.fc.bias"}, "curve_net.head.bias"),
+    (lambda state: state | {"PL.fc.bias": state["gainnet.conv0.bias"]}, "size mismatch"),
+])  # fmt: skip
+def test_a_file_that_is_not_the_published_one_is_refused(published: dict[str, torch.Tensor], spoil: Any, message: str) -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        load_published(spoil(published))
+
+
+def test_the_published_rendering_samples_half_pixel_curves_and_masks_twice() -> None:
+    composite, mask, plate = scenes()
+    with torch.device("meta"):
+        model = ParametricHarmonizer(dataclasses.replace(paper_config(), shading_limit=0.6, published=True))
+    edit = Edit(draw(2, 3, 32, seed=2), draw(2, 1, 64, 64, seed=3))
+    result = model.render(edit, composite, mask, plate)
+    toned = mask * apply_curves(composite, edit.curves, half_pixel=True) + (1 - mask) * plate
+    gain = 0.6 + 0.4 * edit.shading_logits.sigmoid()
+    torch.testing.assert_close(result.harmonized, toned * gain * mask + (1 - mask) * plate)
+
+
+def test_the_published_head_convolves_the_upsampled_features() -> None:
+    torch.manual_seed(0)
+    early, late = (
+        PaperShadingNet(7, dataclasses.replace(paper_config(size=256), width=8, published=flag)).eval() for flag in (False, True)
+    )
+    late.load_state_dict(early.state_dict())
+    known = draw(1, 7, 256, 256)
+    features: list[torch.Tensor] = []
+    early.head.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0]))
+    with torch.no_grad():
+        assert early(known, known, known).shape == (1, 1, 16, 16)
+        upsampled = nn.functional.interpolate(features[0], size=(256, 256), mode="bicubic", align_corners=False)
+        torch.testing.assert_close(late(known, known, known), early.head(upsampled))
