@@ -45,7 +45,7 @@ def plan_stages() -> list[PlannedStage]:
                 for stage in plan_repro(graph)
             ]
     except DvcException as error:
-        raise ValueError(f"DVC: {error}") from error
+        raise ValueError(f"DVC: {error} (`dvc status` may say more)") from error
 
 
 def _reasons(entries: list[Any]) -> list[str]:

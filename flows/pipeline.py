@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def stage_environment(execution: Execution) -> dict[str, str]:
 
 
 def print_summary(params: Params, stages: list[PlannedStage], seconds: dict[str, float], executed: set[str]) -> None:
-    """Print seconds per stage, the benchmark's table, and where to look next."""
+    """Print seconds per stage, the benchmarks' tables, and where to look next."""
     table = Table("stage", Column("seconds", justify="right"), title="stages", title_justify="left")
     for stage in stages:
         if stage.name in executed:
@@ -83,25 +83,24 @@ def print_summary(params: Params, stages: list[PlannedStage], seconds: dict[str,
     console.print(table)
     metrics = params.paths.metrics / "evaluate.json"
     if metrics.is_file():
-        console.print(benchmark_table(read_json(metrics)))
+        for benchmark, methods in read_json(metrics).items():
+            console.print(benchmark_table(benchmark, methods))
     console.print(f"pictures: {params.paths.report}    figures: dvc metrics show, dvc plots show    runs: make ui")
 
 
-def benchmark_table(metrics: dict[str, dict[str, dict[str, float]]]) -> Table:
-    """`{benchmark: {method: {"mse", "fmse", "psnr", "ssim", "num_images"}}}` as a table, worst first.
+def benchmark_table(benchmark: str, methods: Mapping[str, Mapping[str, float]]) -> Table:
+    """`{method: {"mse", "fmse", "psnr", "ssim", "num_images"}}` as a table, worst first.
 
     `of composite`: the share of the untouched composite's foreground error that is left.
     """
-    columns = [Column(name, justify="right") for name in ("images", "MSE", "fMSE", "of composite", "PSNR", "SSIM")]
-    table = Table("benchmark", "method", *columns, title="benchmark", title_justify="left")
-    for benchmark, methods in metrics.items():
-        untouched = methods.get("composite", {}).get("fmse")
-        for method, row in sorted(methods.items(), key=lambda item: -item[1]["fmse"]):
-            share = f"{row['fmse'] / untouched:.2f}" if untouched else ""
-            errors = (f"{row['num_images']:.0f}", f"{row['mse']:.1f}", f"{row['fmse']:.1f}", share)
-            style = "bold" if method == "harmonized" else None
-            table.add_row(benchmark, method, *errors, f"{row['psnr']:.2f}", f"{row['ssim']:.4f}", style=style)
-        table.add_section()
+    columns = [Column(name, justify="right") for name in ("MSE", "fMSE", "of composite", "PSNR", "SSIM")]
+    images = max((row["num_images"] for row in methods.values()), default=0)
+    table = Table("method", *columns, title=f"{benchmark}, {images:.0f} test images", title_justify="left")
+    untouched = methods.get("composite", {}).get("fmse")
+    for method, row in sorted(methods.items(), key=lambda item: -item[1]["fmse"]):
+        share = f"{row['fmse'] / untouched:.2f}" if untouched else ""
+        numbers = (f"{row['mse']:.1f}", f"{row['fmse']:.1f}", share, f"{row['psnr']:.2f}", f"{row['ssim']:.4f}")
+        table.add_row(method, *numbers, style="bold" if method == "harmonized" else None)
     return table
 
 

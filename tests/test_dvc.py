@@ -1,0 +1,242 @@
+"""dvc.yaml says the truth: files as imported, params as read, and what a change makes stale."""
+
+import ast
+import contextlib
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.graph import PlannedStage, plan_stages
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC reads the value of an empty step
+
+SECTIONS = {"ingest": "ingest", "mine": "mine", "fit_syconet": "syconet", "augment": "augment", "train": "train", "evaluate": "evaluate"}
+# Workers, memory, and how often progress is saved or shown: they change how fast a stage is, never what comes out.
+SPEED_ONLY = {
+    "ingest.num_workers", "mine.num_workers", "augment.num_workers", "train.cache_megabytes",
+    "syconet.checkpoint_every", "syconet.report_every",
+}
+
+
+@pytest.fixture(scope="module")
+def stages(repository: Path) -> dict[str, dict[str, Any]]:
+    """dvc.yaml's stages."""
+    found: dict[str, dict[str, Any]] = yaml.safe_load((repository / "dvc.yaml").read_text())["stages"]
+    return found
+
+
+# --- Code -------------------------------------------------------------------------------------------------------------------------------
+
+
+def imported_files(path: Path, repository: Path) -> Iterator[Path]:
+    """The files of tasks/ and models/ that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            file = repository / (name.replace(".", "/") + ".py")
+            if name.split(".")[0] in ("tasks", "models") and file.is_file():
+                yield file
+
+
+def import_closure(stage: str, repository: Path) -> set[str]:
+    """Every file of tasks/ and models/ behind a stage's flow, and the data files there that one of them names."""
+    found: set[Path] = set()
+    waiting = [repository / "flows" / f"{stage}.py"]
+    while waiting:
+        for file in imported_files(waiting.pop(), repository):
+            if file not in found:
+                found.add(file)
+                waiting.append(file)
+    for file in list(found):
+        text = file.read_text()
+        found |= {other for other in file.parent.iterdir() if other.is_file() and other.suffix != ".py" and f'"{other.name}"' in text}
+    return {file.relative_to(repository).as_posix() for file in found}
+
+
+@pytest.mark.parametrize("stage", SECTIONS)
+def test_the_code_of_a_stage_is_its_import_closure(repository: Path, stages: dict[str, Any], stage: str) -> None:
+    declared = {dep for dep in stages[stage]["deps"] if not dep.startswith("${")}
+    real = import_closure(stage, repository)
+    assert declared == real, (
+        f"dvc.yaml, {stage}: missing {sorted(real - declared)}, too many {sorted(declared - real)}; the list is\n{', '.join(sorted(real))}"
+    )
+
+
+def test_the_closure_follows_imports_inside_functions(tmp_path: Path) -> None:
+    for name, text in {
+        "flows/train.py": "from tasks.train import train", "tasks/train.py": "def train():\n    from models import curves",
+        "models/curves.py": "import torch\nimport models.lut", "models/lut.py": "", "models/other.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert import_closure("train", tmp_path) == {"tasks/train.py", "models/curves.py", "models/lut.py"}
+
+
+# --- Params -----------------------------------------------------------------------------------------------------------------------------
+
+
+def keys_read(file: Path, params: dict[str, Any]) -> set[str]:
+    """The keys `section.key` that a file reads from `params`; a section that it takes as a whole stands for all of its keys."""
+    keys: set[str] = set()
+    tree = ast.parse(file.read_text())
+    inner = {id(node.value): node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "params" and node.attr in SECTIONS.values():
+            key = inner.get(id(node))
+            keys |= {f"{node.attr}.{key}"} if key in params[node.attr] else {f"{node.attr}.{name}" for name in params[node.attr]}
+    return keys
+
+
+@pytest.mark.parametrize("stage", SECTIONS)
+def test_the_params_of_a_stage_are_those_that_its_code_reads(repository: Path, stages: dict[str, Any], stage: str) -> None:
+    params = yaml.safe_load((repository / "params.yaml").read_text())
+    own = {f"{SECTIONS[stage]}.{key}" for key in params[SECTIONS[stage]]}
+    read = {"seed"} | own
+    for name in import_closure(stage, repository):
+        if name.endswith(".py"):
+            read |= keys_read(repository / name, params)
+    declared, real = set(stages[stage]["params"]), read - SPEED_ONLY
+    assert declared == real, (
+        f"dvc.yaml, {stage}: missing {sorted(real - declared)}, too many {sorted(declared - real)}; "
+        "a new key that changes speed alone belongs into SPEED_ONLY"
+    )
+
+
+def test_speed_only_keys_exist(repository: Path) -> None:
+    params = yaml.safe_load((repository / "params.yaml").read_text())
+    assert {key for key in SPEED_ONLY if key.split(".")[1] not in params[key.split(".")[0]]} == set()
+
+
+# --- Form -------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_stages_are_the_flows_in_pipeline_order(stages: dict[str, Any]) -> None:
+    assert list(stages) == list(SECTIONS)
+    assert all(stage["cmd"] == f"python -m flows.{name}" and stage["desc"] for name, stage in stages.items())
+
+
+def test_every_path_comes_from_params(repository: Path, stages: dict[str, Any]) -> None:
+    text = (repository / "dvc.yaml").read_text()
+    paths = yaml.safe_load((repository / "params.yaml").read_text())["paths"]
+    assert set(re.findall(r"\$\{paths\.(\w+)\}", text)) == set(paths) - {"work"}
+    listed = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    assert "data/" not in listed
+
+
+def test_metrics_and_plots_stay_in_git(stages: dict[str, Any]) -> None:
+    for name, stage in stages.items():
+        entries = [entry for kind in ("metrics", "plots") for entry in stage.get(kind, [])]
+        assert entries[0] == {f"${{paths.metrics}}/{name}.json": {"cache": False}}
+        assert all(options["cache"] is False for entry in entries for options in entry.values())
+
+
+# --- Staleness, as DVC itself sees it ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def settled(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project whose stages, DVC believes, have all just run."""
+    from dvc.repo import Repo
+
+    folder = tmp_path_factory.mktemp("settled")
+    for name in ("flows", "tasks", "models", "dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore", ".gitignore", "data/raw/README.md"):
+        source, target = repository / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__")) if source.is_dir() else shutil.copy(source, target)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    with contextlib.chdir(folder), Repo() as repo:
+        for out in repo.index.outs:
+            path = Path(out.fs_path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix:
+                path.write_text("{}")
+            else:
+                path.mkdir()
+                (path / "manifest.json").write_text(f'"{path.name}"')
+        repo.commit(force=True)
+    return folder
+
+
+@pytest.fixture
+def due(settled: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], tuple[set[str], set[str]]]]:
+    """`due(file, old, new)`: the stages stale by themselves, and all that would run, after a text has been replaced in a file."""
+    monkeypatch.chdir(settled)
+    before: dict[Path, str] = {}
+
+    def changed(name: str, old: str, new: str) -> tuple[set[str], set[str]]:
+        path = settled / name
+        before.setdefault(path, path.read_text())
+        assert old in before[path]
+        path.write_text(before[path].replace(old, new, 1))
+        planned = plan_stages()
+        return {stage.name for stage in planned if stage.reasons}, would_run(planned)
+
+    yield changed
+    for path, text in before.items():
+        path.write_text(text)
+
+
+def would_run(planned: list[PlannedStage]) -> set[str]:
+    names: set[str] = set()
+    for stage in planned:
+        if stage.is_due(names):
+            names.add(stage.name)
+    return names
+
+
+def test_dvc_visits_the_stages_in_an_order_that_respects_the_edges(settled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(settled)
+    planned = plan_stages()
+    seen: set[str] = set()
+    for stage in planned:
+        assert seen.issuperset(stage.upstream)
+        seen.add(stage.name)
+    assert seen == set(SECTIONS)
+    assert planned[-1].name == "evaluate"
+    assert all(stage.description for stage in planned)
+
+
+def test_nothing_is_due_where_nothing_changed(due: Callable[..., tuple[set[str], set[str]]]) -> None:
+    assert due("params.yaml", "seed: 1 ", "seed: 1 ") == (set(), set())
+
+
+def test_a_learning_rate_trains_and_evaluates_again_and_nothing_else(
+    settled: Path, due: Callable[..., tuple[set[str], set[str]]]
+) -> None:
+    found = re.search(r"\n  lr: [^\n]*\n  lr_floor", (settled / "params.yaml").read_text())
+    assert found is not None
+    assert due("params.yaml", found.group(), "\n  lr: 0.7\n  lr_floor") == ({"train"}, {"train", "evaluate"})
+
+
+def test_another_number_of_workers_runs_nothing(due: Callable[..., tuple[set[str], set[str]]]) -> None:
+    assert due("params.yaml", "  num_workers: 2 ", "  num_workers: 3 ") == (set(), set())
+
+
+@pytest.mark.parametrize("file", ["models/curves.py", "models/discriminator.py", "tasks/metrics.py", "tasks/mine.py", "tasks/seeds.py"])
+def test_touched_code_makes_stale_exactly_the_stages_that_import_it(
+    due: Callable[..., tuple[set[str], set[str]]], repository: Path, file: str
+) -> None:
+    stale, _ = due(file, '"""', '"""Touched. ')
+    assert stale == {stage for stage in SECTIONS if file in import_closure(stage, repository)}
+
+
+def test_orchestration_makes_nothing_stale(due: Callable[..., tuple[set[str], set[str]]]) -> None:
+    assert due("flows/stage.py", '"""', '"""Touched. ') == (set(), set())
+
+
+def test_a_new_photograph_is_ingested(settled: Path, due: Callable[..., tuple[set[str], set[str]]]) -> None:
+    stale, _ = due("data/raw/README.md", "", "more")
+    assert "ingest" in stale
+
+
+def test_a_broken_lock_file_is_named(due: Callable[..., tuple[set[str], set[str]]]) -> None:
+    with pytest.raises(ValueError, match=r"DVC: .*dvc\.lock"):
+        due("dvc.lock", "schema", "{")

@@ -1,0 +1,112 @@
+"""params.yaml: every fault is told by key, value and limit; the schema holds no value of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from tasks import params as schema
+from tasks.params import Params, load_params
+
+
+@pytest.fixture
+def write_params(repository: Path, tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], None]], Path]:
+    """`write_params(change)`: the repository's params.yaml, changed in place by `change`, in a file of the test's own."""
+
+    def written(change: Callable[[dict[str, Any]], None]) -> Path:
+        values = yaml.safe_load((repository / "params.yaml").read_text())
+        change(values)
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return path
+
+    return written
+
+
+def test_the_committed_params_are_valid(repository: Path) -> None:
+    assert isinstance(load_params(repository / "params.yaml"), Params)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "said"),
+    [
+        ("train", "lr", -1.0, ["train.lr", "greater than 0", "-1.0"]),
+        ("train", "steps", "many", ["train.steps", "integer", "many"]),
+        ("ingest", "val_share", 1.5, ["ingest.val_share", "less than or equal to 1", "1.5"]),
+        ("ingest", "sources", ["flickr"], ["ingest.sources.0", "starter", "flickr"]),
+        ("train", "architecture", "huge", ["train.architecture", "small", "huge"]),
+        ("mine", "quotas", {"easy": 0.5, "medium": 0.5, "hard": 0.5}, ["mine.quotas", "must be 1, not 1.5"]),
+        ("augment", "size", 96, ["train.size (128)", "augment.size (96)", "must be equal"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_and_limit(
+    write_params: Callable[..., Path], section: str, key: str, value: Any, said: list[str]
+) -> None:
+    path = write_params(lambda values: values[section].update({key: value}))
+    with pytest.raises(ValueError, match=r"params\.yaml: ") as caught:
+        load_params(path)
+    for part in said:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_is_named(write_params: Callable[..., Path]) -> None:
+    path = write_params(lambda values: values["train"].update({"learning_rate": 1.0}))
+    with pytest.raises(ValueError, match=r"train\.learning_rate: Extra inputs are not permitted"):
+        load_params(path)
+
+
+def test_a_missing_key_is_named(write_params: Callable[..., Path]) -> None:
+    path = write_params(lambda values: values["mine"].pop("size"))
+    with pytest.raises(ValueError, match=r"mine\.size: Field required"):
+        load_params(path)
+
+
+def test_all_faults_are_told_at_once(write_params: Callable[..., Path]) -> None:
+    path = write_params(lambda values: (values["train"].update(lr=0), values["mine"].update(size=3)))
+    with pytest.raises(ValueError, match=r"mine\.size.*; train\.lr"):
+        load_params(path)
+
+
+@pytest.mark.parametrize("text", ["seed: [1", "just a line", "", "- 1"])
+def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"params\.yaml: "):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such file; run from the project's root"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_params_cannot_be_changed_after_loading(repository: Path) -> None:
+    params = load_params(repository / "params.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        params.train.lr = 1.0  # type: ignore[misc]
+
+
+def test_the_schema_holds_no_defaults_and_follows_the_order_of_the_file(repository: Path) -> None:
+    def check(model: type[BaseModel], values: dict[str, Any], name: str) -> None:
+        assert list(model.model_fields) == list(values), f"{name}: params.yaml and its schema list keys in another order"
+        for key, field in model.model_fields.items():
+            assert field.is_required(), f"{name}{key} has a default: params.yaml is the only home of a value"
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                check(kind, values[key], f"{name}{key}.")
+
+    check(Params, yaml.safe_load((repository / "params.yaml").read_text()), "")
+
+
+def test_every_source_that_params_allow_has_a_folder_or_is_the_starter() -> None:
+    folders = get_args(get_args(schema.Ingest.model_fields["folders"].annotation)[0])
+    assert {*folders, "starter"} == set(get_args(schema.SourceName))
+
+
+def test_every_line_of_params_that_holds_a_unit_says_it(repository: Path) -> None:
+    lines = (repository / "params.yaml").read_text().splitlines()
+    bare = [line for line in lines if line.lstrip().startswith(("size:", "max_side:", "min_side:", "scene_size:")) and "px" not in line]
+    assert not bare
