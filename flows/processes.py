@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 GRACE_SECONDS = 8.0  # between SIGTERM and SIGKILL: a stage reports its end to Prefect and MLflow in under two
+FOLLOW_SECONDS = 0.5  # between two looks at the parent
 SHELLS = {"sh", "dash", "bash", "zsh", "fish"}
 
 
@@ -68,19 +69,18 @@ def follow_parent(variable: str) -> None:
     """Where `variable` is in the environment, end this process by SIGTERM once the program that set it, the nearest ancestor that is no
     shell, is gone: `make` and `dvc` wait for us, but cannot tell us that they were killed.
     """
-    if variable in os.environ:
-        threading.Thread(target=_watch, daemon=True).start()
+    if variable not in os.environ:
+        return
+    import psutil  # not at the top: the guardian runs this file without any package
+
+    parent = next((process for process in psutil.Process().parents() if process.name() not in SHELLS), None)
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
 
 
-def _watch() -> None:
-    import psutil
-
-    try:
-        parent = next(process for process in psutil.Process().parents() if process.name() not in SHELLS)
-        while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.5)
-    except psutil.NoSuchProcess:
-        pass
+def _follow(parent: Any) -> None:
+    while parent.is_running() and parent.status() != "zombie":
+        time.sleep(FOLLOW_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
