@@ -39,6 +39,7 @@ class HarmonizerConfig:
     shading_limit: float
     plate: bool  # whether a clean background is an input too
     published: bool = False  # the conventions of the published checkpoint; see `load_published`
+    encode_curves: bool = True  # small only: whether curves are told from features too, or from colour statistics alone
 
     def __post_init__(self) -> None:
         check_shading_limit(self.shading, self.shading_limit)
@@ -170,6 +171,9 @@ def blend(foreground: Tensor, mask: Tensor, background: Tensor) -> Tensor:
 class SmallCurveNet(nn.Module):
     """Curves from features pooled over foreground and background apart, and from both regions' colour statistics.
 
+    Without an encoder (`encode_curves=False`) from the statistics alone: with a handful of photographs to learn from, features come to
+    recognise each of them, and the statistics carry over to new ones better.
+
     The head gives smooth departures from the identity: coefficients of cosines, the fine ones scaled down. It starts at zero, so that an
     untrained model changes nothing; it sees all channels, since a cast of one is told from the others.
     """
@@ -178,8 +182,8 @@ class SmallCurveNet(nn.Module):
 
     def __init__(self, in_channels: int, config: HarmonizerConfig) -> None:
         super().__init__()
-        self.encoder = PatchifyEncoder(in_channels, config.width)
-        pooled = 2 * sum(self.encoder.channels[2:])
+        self.encoder = PatchifyEncoder(in_channels, config.width) if config.encode_curves else None
+        pooled = 0 if self.encoder is None else 2 * sum(self.encoder.channels[2:])
         hidden = 8 * config.width
         self.body = nn.Sequential(
             nn.Linear(pooled + 2 * NUM_STATISTICS + 1, hidden), nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
@@ -190,8 +194,8 @@ class SmallCurveNet(nn.Module):
     def forward(
         self, known: Float[Tensor, "B C H W"], composite: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
     ) -> Float[Tensor, "B 3 K"]:
-        levels = self.encoder(known * 2 - 1)
-        pooled = [masked_mean(level, region) for level in levels[2:] for region in (mask, 1 - mask)]
+        levels = [] if self.encoder is None else self.encoder(known * 2 - 1)[2:]
+        pooled = [masked_mean(level, region) for level in levels for region in (mask, 1 - mask)]
         features = torch.cat([*pooled, describe(composite, mask)], dim=1)
         coefficients = self.head(self.body(features)).unflatten(1, (3, -1))
         curves: Tensor = identity_curves(self.cosines.shape[0], like=self.cosines) + coefficients.float() @ self.cosines

@@ -56,6 +56,18 @@ def recolor_foregrounds(batch: PairBatch, share: float, generator: torch.Generat
     return PairBatch(composite=chosen * fresh + (1 - chosen) * batch.composite, mask=batch.mask, target=batch.target)
 
 
+def recolor_wholes(batch: PairBatch, strength: float, generator: torch.Generator) -> PairBatch:
+    """`batch` with composite and target under one and the same recolouring per sample, as if the photograph had been taken in other light.
+
+    It keeps a model from recognising a photograph and recalling its colours: what stays is the relation of foreground and background.
+    """
+    if strength <= 0.0:
+        return batch
+    both = recolor(torch.cat([batch.composite, batch.target], dim=3), generator, strength=strength)
+    composite, target = both.chunk(2, dim=3)
+    return PairBatch(composite=composite, mask=batch.mask, target=target)
+
+
 def _framing(size: int, generator: torch.Generator, smallest: float) -> tuple[int, int, int, bool]:
     scale, top, left, mirror = torch.rand(4, generator=generator).tolist()
     side = round(size * (smallest + (1 - smallest) * scale))

@@ -181,6 +181,7 @@ class Train(Section):
     architecture: Literal["small", "paper", "pixel"]
     size: Side
     width: Count
+    encode_curves: bool
     num_knots: Annotated[int, Field(ge=2, le=256)]
     grid: Annotated[int, Field(ge=2, le=64)]
     shading: Literal["darken", "symmetric"]
@@ -200,7 +201,9 @@ class Train(Section):
     reconstruction_weight: Share
     discriminator_width: Count
     discriminator_lr: Positive
+    balanced_adversarial: bool
     jitter: Share
+    whole_jitter: NonNegative
     smallest_crop: Annotated[float, Field(gt=0.1, le=1.0)]
     val_every: Count
     max_val_pairs: Count

@@ -27,7 +27,7 @@ from tasks import params as schema
 from tasks.checkpoints import fingerprint, load_resumable, save_harmonizer, save_resumable
 from tasks.files import read_json, written_atomically
 from tasks.images import to_tensor
-from tasks.jitter import recolor_foregrounds, reframe_composites, reframe_pairs
+from tasks.jitter import recolor_foregrounds, recolor_wholes, reframe_composites, reframe_pairs
 from tasks.loader import BatchIterator, iter_composite_batches, iter_pair_batches, read_pairs
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.seeds import derive_seed, torch_generator
@@ -98,13 +98,14 @@ class Trainer:
         """One harmonizer update towards the target of each pair; the losses."""
         generator = torch_generator(self.seed, "jitter", self.progress.step)
         batch = recolor_foregrounds(batch, self.section.jitter, generator)
+        batch = recolor_wholes(batch, self.section.whole_jitter, generator)
         batch = reframe_pairs(batch, generator, smallest=self.section.smallest_crop)
         harmonized = self.harmonizer(batch.composite, batch.mask).harmonized
         reconstruction = RECONSTRUCTION[self.section.loss](harmonized, batch.target, batch.mask)
         losses = {"reconstruction": reconstruction}
         loss = self.section.reconstruction_weight * reconstruction
         if self.section.discriminate_pairs:
-            losses["adversarial"] = self._adversarial(harmonized)
+            losses["adversarial"] = self._adversarial(harmonized, batch.mask)
             loss = loss + (1 - self.section.reconstruction_weight) * losses["adversarial"]
         losses["grad_norm"] = self._update(loss)
         if self.section.discriminate_pairs:
@@ -116,7 +117,7 @@ class Trainer:
         batch = reframe_composites(batch, torch_generator(self.seed, "jitter", self.progress.step))
         plate = batch.plate if self.config.plate else None
         harmonized = self.harmonizer(batch.composite, batch.mask, plate).harmonized
-        adversarial = self._adversarial(harmonized)
+        adversarial = self._adversarial(harmonized, batch.mask)
         grad_norm = self._update((1 - self.section.reconstruction_weight) * adversarial)
         return {
             "adversarial": adversarial,
@@ -127,7 +128,7 @@ class Trainer:
     def discriminator_step(self, harmonized: Tensor, mask: Tensor, natural: Tensor) -> dict[str, Tensor]:
         """One discriminator update (natural: 1 all over; harmonized: 1 outside its mask, 0 inside); its loss and accuracies."""
         on_fake, on_natural = self.discriminator(harmonized), self.discriminator(natural)
-        loss = discriminator_loss(on_fake, on_natural, mask)
+        loss = discriminator_loss(on_fake, on_natural, mask, balanced=self.section.balanced_adversarial)
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.discriminator_optimizer.step()
@@ -136,10 +137,10 @@ class Trainer:
             natural_accuracy = (on_natural > 0).float().mean()
         return {"discriminator": loss.detach(), "accuracy_on_fake": fake_accuracy, "accuracy_on_natural": natural_accuracy}
 
-    def _adversarial(self, harmonized: Tensor) -> Tensor:
+    def _adversarial(self, harmonized: Tensor, mask: Tensor) -> Tensor:
         for parameter in self.discriminator.parameters():
             parameter.requires_grad_(False)
-        loss = generator_loss(self.discriminator(harmonized))
+        loss = generator_loss(self.discriminator(harmonized), mask, balanced=self.section.balanced_adversarial)
         for parameter in self.discriminator.parameters():
             parameter.requires_grad_(True)
         return loss
@@ -202,7 +203,7 @@ def harmonizer_config(section: schema.Train) -> HarmonizerConfig:
     """The architecture that params ask for."""
     return HarmonizerConfig(
         architecture=section.architecture, size=section.size, width=section.width, num_knots=section.num_knots, grid=section.grid,
-        shading=section.shading, shading_limit=section.shading_limit, plate=False,
+        shading=section.shading, shading_limit=section.shading_limit, plate=False, encode_curves=section.encode_curves,
     )
 
 
