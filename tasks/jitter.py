@@ -68,30 +68,31 @@ def recolor_wholes(batch: PairBatch, strength: float, generator: torch.Generator
     return PairBatch(composite=composite, mask=batch.mask, target=target)
 
 
-def _framing(size: int, generator: torch.Generator, smallest: float) -> tuple[int, int, int, bool]:
-    scale, top, left, mirror = torch.rand(4, generator=generator).tolist()
-    side = round(size * (smallest + (1 - smallest) * scale))
-    return side, int(top * (size - side + 1)), int(left * (size - side + 1)), mirror < 0.5
+def reframe_pairs(batch: PairBatch, size: int, generator: torch.Generator, *, smallest: float) -> PairBatch:
+    """`batch` at `size`: cut to one random square of at least `smallest` of its side, mirrored half the time. Images must be square."""
+    side, top, left, mirror = torch.rand(4, generator=generator).tolist()
+    full = batch.mask.shape[-1]
+    side = round(full * (smallest + (1 - smallest) * side))
+    top, left = int(top * (full - side + 1)), int(left * (full - side + 1))
+
+    def cut(stack: Tensor) -> Tensor:
+        part = stack[..., top : top + side, left : left + side]
+        return shrink(part.flip(-1) if mirror < 0.5 else part, size)
+
+    return PairBatch(cut(batch.composite), cut(batch.mask), cut(batch.target))
 
 
-def _frame(stack: Tensor, framing: tuple[int, int, int, bool]) -> Tensor:
-    side, top, left, mirror = framing
-    size = stack.shape[-1]
-    cut = stack[..., top : top + side, left : left + side]
-    cut = cut.flip(-1) if mirror else cut
-    return cut if side == size else interpolate(cut, size=(size, size), mode="bilinear", align_corners=False)
+def reframe_composites(batch: CompositeBatch, size: int, generator: torch.Generator) -> CompositeBatch:
+    """`batch` at `size`, mirrored half the time: the framing of real composites stays, so that both classes keep their resampling."""
+    mirror = torch.rand((), generator=generator).item() < 0.5
+    return CompositeBatch(*(shrink(stack.flip(-1) if mirror else stack, size) for stack in vars(batch).values()))
 
 
-def reframe_pairs(batch: PairBatch, generator: torch.Generator, *, smallest: float) -> PairBatch:
-    """`batch` cut to one random square of at least `smallest` of its side, mirrored half the time, resized back. Images must be square."""
-    if smallest >= 1.0:
-        return batch
-    framing = _framing(batch.mask.shape[-1], generator, smallest)
-    return PairBatch(*(_frame(stack, framing) for stack in (batch.composite, batch.mask, batch.target)))
-
-
-def reframe_composites(batch: CompositeBatch, generator: torch.Generator) -> CompositeBatch:
-    """`batch` mirrored half the time: the scale of real composites stays, so that both classes keep their resampling."""
-    if torch.rand((), generator=generator).item() < 0.5:
-        return batch
-    return CompositeBatch(*(stack.flip(-1) for stack in (batch.composite, batch.mask, batch.plate, batch.natural)))
+def shrink(stack: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B C size size"]:
+    """`stack` resampled to `size` square: averages over areas downwards, bilinear upwards."""
+    side = stack.shape[-1]
+    if stack.shape[-2:] == (size, size):
+        return stack
+    if side > size:
+        return interpolate(stack, size=(size, size), mode="area")
+    return interpolate(stack, size=(size, size), mode="bilinear", align_corners=False)

@@ -237,9 +237,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Params":
-        if not self.train.size == self.augment.size == self.mine.size:
+        if not self.train.size <= min(self.augment.size, self.mine.size):
             raise ValueError(
-                f"train.size ({self.train.size}), augment.size ({self.augment.size}) and mine.size ({self.mine.size}) must be equal"
+                f"train.size ({self.train.size}) must not be larger than augment.size ({self.augment.size}) or mine.size ({self.mine.size})"
             )
         return self
 

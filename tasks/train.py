@@ -27,7 +27,7 @@ from tasks import params as schema
 from tasks.checkpoints import fingerprint, load_resumable, save_harmonizer, save_resumable
 from tasks.files import read_json, written_atomically
 from tasks.images import to_tensor
-from tasks.jitter import recolor_foregrounds, recolor_wholes, reframe_composites, reframe_pairs
+from tasks.jitter import recolor_foregrounds, recolor_wholes, reframe_composites, reframe_pairs, shrink
 from tasks.loader import BatchIterator, iter_composite_batches, iter_pair_batches, read_pairs
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.seeds import derive_seed, torch_generator
@@ -97,9 +97,9 @@ class Trainer:
     def supervised_step(self, batch: PairBatch) -> dict[str, Tensor]:
         """One harmonizer update towards the target of each pair; the losses."""
         generator = torch_generator(self.seed, "jitter", self.progress.step)
+        batch = reframe_pairs(batch, self.section.size, generator, smallest=self.section.smallest_crop)
         batch = recolor_foregrounds(batch, self.section.jitter, generator)
         batch = recolor_wholes(batch, self.section.whole_jitter, generator)
-        batch = reframe_pairs(batch, generator, smallest=self.section.smallest_crop)
         harmonized = self.harmonizer(batch.composite, batch.mask).harmonized
         reconstruction = RECONSTRUCTION[self.section.loss](harmonized, batch.target, batch.mask)
         losses = {"reconstruction": reconstruction}
@@ -114,7 +114,7 @@ class Trainer:
 
     def adversarial_step(self, batch: CompositeBatch) -> dict[str, Tensor]:
         """One harmonizer update that makes real composites pass for natural photographs, then one discriminator update; the losses."""
-        batch = reframe_composites(batch, torch_generator(self.seed, "jitter", self.progress.step))
+        batch = reframe_composites(batch, self.section.size, torch_generator(self.seed, "jitter", self.progress.step))
         plate = batch.plate if self.config.plate else None
         harmonized = self.harmonizer(batch.composite, batch.mask, plate).harmonized
         adversarial = self._adversarial(harmonized, batch.mask)
@@ -274,7 +274,8 @@ def _validation_pairs(params: schema.Params, device: torch.device) -> PairBatch:
     if not pairs:
         raise ValueError(f"{params.paths.shards}: no validation pairs; raise ingest.val_share or add photographs")
     fields = ("composite", "mask", "target")
-    return PairBatch(*(to_tensor(np.stack([getattr(pair, field) for pair in pairs])).to(device) for field in fields))
+    stacks = (to_tensor(np.stack([getattr(pair, field) for pair in pairs])) for field in fields)
+    return PairBatch(*(shrink(stack, params.train.size).to(device) for stack in stacks))
 
 
 Network = TypeVar("Network", bound=nn.Module)
