@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from models.lut import lut_monotonicity
 from models.syconet import SycoNet, SycoNetConfig
 from tasks.checkpoints import load_syconet
-from tasks.fit_syconet import SycoNetTrainer, fit_syconet, measure, reconstruct
+from tasks.fit_syconet import SycoNetTrainer, fit_syconet, measure, reconstruct, starting_tables
 from tasks.images import encode_jpeg, encode_png, read_image, to_tensor
 from tasks.index import PAIRS, read_index, write_table
 from tasks.params import Params
@@ -87,7 +88,8 @@ def test_a_run_reports_saves_and_draws_what_it_learned(index: Path, configure: C
         params, lambda values, step: reported.append((step, set(values))), lambda done, total: steps.append((done, total))
     )
     assert set(metrics) == {
-        "reconstruction_fmse", "identity_fmse", "reconstruction_ratio", "active_units", "kl", "spread", "lut_usage_entropy", "collapsed",
+        "reconstruction_fmse", "identity_fmse", "reconstruction_ratio", "coverage_ratio", "draw_fmse", "active_units", "kl", "spread",
+        "lut_usage_entropy", "collapsed",
     }
     assert steps == [(done, 8) for done in range(1, 9)]
     assert [step for step, _ in reported] == [4, 8, 8]
@@ -210,6 +212,15 @@ def test_a_perfect_network_has_nothing_left_to_rebuild_and_a_wide_spread(photogr
     metrics = measure(model, batch, seed=1)
     assert 0.0 <= metrics["lut_usage_entropy"] <= 1.0
     assert metrics["spread"] > 1.0
+
+
+def test_starting_tables_differ_rise_and_stay_in_range() -> None:
+    tables = starting_tables(5, 9, torch.Generator().manual_seed(0))
+    assert tables.shape == (5, 3, 9, 9, 9)
+    assert tables.min() >= 0.0
+    assert tables.max() <= 1.0
+    assert lut_monotonicity(tables) < 1e-9
+    assert min((first - second).abs().mean() for place, first in enumerate(tables) for second in tables[:place]) > 0.01
 
 
 def test_a_split_without_pairs_is_named(index: Path, configure: Configure) -> None:
