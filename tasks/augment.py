@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from models.syconet import SycoNet
-from tasks.checkpoints import fingerprint, load_syconet
+from tasks.checkpoints import fingerprint
 from tasks.files import read_json, write_json
 from tasks.images import read_image, read_mask, resize_image, to_tensor
 from tasks.index import read_index
@@ -27,6 +27,7 @@ from tasks.params import Params
 from tasks.sample import Pair
 from tasks.seeds import derive_seed, numpy_generator
 from tasks.shards import EncodedSample, ShardInfo, encode_pair, shard_info, write_manifest, write_shard
+from tasks.syconet_files import load_syconet
 
 Kind = Literal["original", "augmented", "retouched"]
 Row = Mapping[str, Any]

@@ -4,19 +4,18 @@ A model is a folder: `model.pt` (a state dict of float tensors) and `config.json
 A training state is one file, keyed by a fingerprint of the params and inputs it belongs to: another key never resumes it.
 """
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from models.harmonizer import HarmonizerConfig, build_harmonizer
-from models.syconet import SycoNet, SycoNetConfig
 from tasks.files import read_json, write_json, written_atomically
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def fingerprint(*values: Any) -> str:
@@ -59,50 +58,29 @@ def load_resumable(path: Path, key: str) -> dict[str, Any] | None:
     return state
 
 
-def save_harmonizer(folder: Path, model: nn.Module, config: HarmonizerConfig, about: Mapping[str, Any]) -> None:
-    """Save a harmonizer as `model.pt` and `config.json` (architecture, and `about`: how it was trained)."""
+def save_model(folder: Path, kind: str, model: nn.Module, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Save a model as `model.pt` and `config.json`: its `config`, and `about`, how it was trained."""
     save_state(folder / "model.pt", {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
-    write_json(folder / "config.json", {"kind": "harmonizer", "config": dataclasses.asdict(config), "about": dict(about)})
+    write_json(folder / "config.json", {"kind": kind, "config": dict(config), "about": dict(about)})
 
 
-def load_harmonizer(folder: Path) -> tuple[nn.Module, HarmonizerConfig]:
-    """The harmonizer of a folder, on the CPU in evaluation mode, and its config.
+def load_model(folder: Path, kind: str, build: Callable[..., Model]) -> Model:
+    """The model of a folder, on the CPU in evaluation mode: `build(**config)`, filled with the saved tensors.
 
     Raises ValueError naming the file if it is missing, damaged, of another kind, or its tensors do not fit the architecture.
     """
-    config = HarmonizerConfig(**_read_config(folder, "harmonizer"))
-    return _fill(build_harmonizer(config), folder), config
-
-
-def save_syconet(folder: Path, model: SycoNet, config: SycoNetConfig, about: Mapping[str, Any]) -> None:
-    """Save a SycoNet as `model.pt` and `config.json`."""
-    save_state(folder / "model.pt", {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
-    write_json(folder / "config.json", {"kind": "syconet", "config": dataclasses.asdict(config), "about": dict(about)})
-
-
-def load_syconet(folder: Path) -> tuple[SycoNet, SycoNetConfig]:
-    """The SycoNet of a folder, on the CPU in evaluation mode, and its config. Raises ValueError as `load_harmonizer` does."""
-    config = SycoNetConfig(**_read_config(folder, "syconet"))
-    model = SycoNet(config)
-    _fill(model, folder)
-    return model, config
-
-
-def _read_config(folder: Path, kind: str) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{path}: no trained {kind} here; `dvc repro` makes it")
     found = read_json(path)
     if not isinstance(found, dict) or found.get("kind") != kind or not isinstance(found.get("config"), dict):
         raise ValueError(f"{path}: not the config of a {kind}")
-    config: dict[str, Any] = found["config"]
-    return config
-
-
-def _fill(model: nn.Module, folder: Path) -> nn.Module:
-    path = folder / "model.pt"
     try:
-        model.load_state_dict(load_state(path), strict=True)
+        model = build(**found["config"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a config of this version's {kind} ({error})") from error
+    try:
+        model.load_state_dict(load_state(folder / "model.pt"), strict=True)
     except RuntimeError as error:
-        raise ValueError(f"{path}: tensors do not fit the architecture in config.json ({error})") from error
+        raise ValueError(f"{folder / 'model.pt'}: tensors do not fit the architecture in config.json ({error})") from error
     return model.eval()

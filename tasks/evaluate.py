@@ -18,7 +18,6 @@ from jaxtyping import UInt8
 from torch import nn
 
 from tasks.baselines import BASELINES
-from tasks.checkpoints import load_harmonizer
 from tasks.evaluation_report import (
     HARMONIZED,
     Scored,
@@ -30,6 +29,7 @@ from tasks.evaluation_report import (
     write_plots,
 )
 from tasks.files import clear_folder, write_bytes, write_json
+from tasks.harmonizer_files import load_harmonizer
 from tasks.images import read_image, read_mask, resize_image, to_tensor, to_uint8
 from tasks.index import read_index
 from tasks.metrics import HARD_LEVEL, score_flavours

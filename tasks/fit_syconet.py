@@ -23,7 +23,7 @@ from torch import Tensor
 from models.losses import foreground_l1, kl_divergence, kl_per_dimension
 from models.lut import apply_lut, fuse_luts, identity_lut, lut_monotonicity, lut_smoothness
 from models.syconet import SycoNet, SycoNetConfig, draw_code
-from tasks.checkpoints import fingerprint, load_resumable, save_resumable, save_syconet
+from tasks.checkpoints import fingerprint, load_resumable, save_resumable
 from tasks.images import read_image, read_mask, resize_image, shrink_to, to_tensor
 from tasks.index import read_index
 from tasks.loader import batch_ids
@@ -33,6 +33,7 @@ from tasks.sample import PairBatch
 from tasks.seeds import derive_seed, numpy_generator, torch_generator
 from tasks.sheets import Cell, write_sheet
 from tasks.sheets import Row as SheetRow
+from tasks.syconet_files import save_syconet
 
 Report = Callable[[Mapping[str, float], int], None]
 Advance = Callable[[int, int], None]

@@ -24,8 +24,9 @@ from models.discriminator import Discriminator, DiscriminatorConfig
 from models.harmonizer import HarmonizerConfig, build_harmonizer
 from models.losses import discriminator_loss, foreground_l1, foreground_mse, generator_loss, whole_image_l1
 from tasks import params as schema
-from tasks.checkpoints import fingerprint, load_resumable, save_harmonizer, save_resumable
+from tasks.checkpoints import fingerprint, load_resumable, save_resumable
 from tasks.files import read_json, written_atomically
+from tasks.harmonizer_files import save_harmonizer
 from tasks.images import to_tensor
 from tasks.jitter import recolor_foregrounds, recolor_wholes, reframe_composites, reframe_pairs, shrink
 from tasks.loader import BatchIterator, iter_composite_batches, iter_pair_batches, read_pairs

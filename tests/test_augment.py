@@ -13,12 +13,12 @@ import torch
 
 from models.syconet import SycoNet, SycoNetConfig
 from tasks.augment import AugmentUnit, blend, finish_augment, plan_augment, random_region, write_pair_shard
-from tasks.checkpoints import save_syconet
 from tasks.images import encode_jpeg, encode_png
 from tasks.index import PAIRS, RETOUCHES, write_table
 from tasks.params import Params
 from tasks.sample import Pair
 from tasks.shards import ShardFolder, decode_pair, read_facts, read_manifest
+from tasks.syconet_files import save_syconet
 
 Draw = Callable[..., np.ndarray]
 SPLITS = {"train": 5, "val": 2, "test": 2}

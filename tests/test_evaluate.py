@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from models.harmonizer import HarmonizerConfig, build_harmonizer
-from tasks.checkpoints import save_harmonizer
 from tasks.evaluate import evaluate, read_example
 from tasks.evaluation_report import METHODS, PER_IMAGE, Scored, chosen_cases
+from tasks.harmonizer_files import save_harmonizer
 from tasks.images import encode_png
 from tasks.index import PAIRS, write_table
 from tasks.metrics import score_flavours

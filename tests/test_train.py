@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.checkpoints import load_harmonizer
+from tasks.harmonizer_files import load_harmonizer
 from tasks.params import Params, load_params
 from tasks.sample import CompositeBatch, Pair, PairBatch, RealComposite
 from tasks.seeds import numpy_generator
