@@ -39,7 +39,7 @@ def test_the_committed_params_are_valid(repository: Path) -> None:
         ("ingest", "sources", ["flickr"], ["ingest.sources.0", "starter", "flickr"]),
         ("train", "architecture", "huge", ["train.architecture", "small", "huge"]),
         ("mine", "quotas", {"easy": 0.5, "medium": 0.5, "hard": 0.5}, ["mine.quotas", "must be 1, not 1.5"]),
-        ("augment", "size", 96, ["train.size (128)", "augment.size (96)", "must be equal"]),
+        ("augment", "size", 48, ["train.size (64)", "augment.size (48)", "must not be larger"]),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_and_limit(
