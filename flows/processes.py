@@ -4,6 +4,7 @@ Each child leads a process group of its own. A guardian, started from this same 
 closes because we are gone, even by SIGKILL, it ends every group that is left. Only the standard library is imported: it starts in 20 ms.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -79,8 +80,11 @@ def follow_parent(variable: str) -> None:
 
 
 def _follow(parent: Any) -> None:
-    while parent.is_running() and parent.status() != "zombie":
-        time.sleep(FOLLOW_SECONDS)
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(FOLLOW_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

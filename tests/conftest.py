@@ -1,6 +1,8 @@
 """Tiny synthetic photographs and params, for every test; nothing is read from outside the repository and the test's own folder."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,3 +103,25 @@ def write_photos() -> Callable[..., Path]:
         return folder
 
     return written
+
+
+COPIED = ("flows", "tasks", "models", "profiles", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore", ".gitignore",
+          "data/raw/README.md")
+
+
+@pytest.fixture(scope="session")
+def copy_project() -> Callable[[Path, Path], Path]:
+    """`copy_project(project, folder)`: a clone without history and without outputs, as a newcomer has it; the folder."""
+
+    def copied(project: Path, folder: Path) -> Path:
+        for name in COPIED:
+            source, target = project / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+        return folder
+
+    return copied

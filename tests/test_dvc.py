@@ -3,8 +3,6 @@
 import ast
 import contextlib
 import re
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,16 +140,11 @@ def test_metrics_and_plots_stay_in_git(stages: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def settled(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def settled(repository: Path, copy_project: Callable[[Path, Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project whose stages, DVC believes, have all just run."""
     from dvc.repo import Repo
 
-    folder = tmp_path_factory.mktemp("settled")
-    for name in ("flows", "tasks", "models", "dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore", ".gitignore", "data/raw/README.md"):
-        source, target = repository / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__")) if source.is_dir() else shutil.copy(source, target)
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    folder = copy_project(repository, tmp_path_factory.mktemp("settled"))
     with contextlib.chdir(folder), Repo() as repo:
         for out in repo.index.outs:
             path = Path(out.fs_path)
