@@ -207,6 +207,7 @@ class Train(Section):
     whole_jitter: NonNegative
     smallest_crop: Annotated[float, Field(gt=0.1, le=1.0)]
     val_every: Count
+    keep: Literal["best", "last"]
     max_val_pairs: Count
     cache_megabytes: Natural
     threads: Count

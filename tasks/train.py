@@ -2,7 +2,7 @@
 
 Source: Wang et al., "Semi-supervised Parametric Real-world Image Harmonization", CVPR 2023. Departures, each for small data and two
 cores: the reconstruction loss may be normalised by the foreground (`train.loss`), supervised steps may leave the discriminator out
-(`train.discriminate_pairs`), and the weights kept are a running average (EMA), taken where validation was best.
+(`train.discriminate_pairs`), and the weights kept are a running average (EMA).
 
 Every random choice is a function of (seed, step), and so is each batch: a killed run continues where its last checkpoint stands and
 ends with the weights of an uninterrupted one.
@@ -46,8 +46,8 @@ class Progress:
     step: int = 0
     supervised_steps: int = 0
     adversarial_steps: int = 0
-    best_step: int = 0
-    best_fmse: float = math.inf
+    kept_step: int = 0
+    kept_fmse: float = math.inf
 
 
 class Trainer:
@@ -65,7 +65,7 @@ class Trainer:
         section = self.section
         self.optimizer = torch.optim.AdamW(self.harmonizer.parameters(), lr=section.lr, weight_decay=section.weight_decay)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=section.discriminator_lr, betas=(0.5, 0.999))
-        self.best: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}
         self.progress = Progress()
 
     def is_adversarial(self, step: int) -> bool:
@@ -159,7 +159,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, pairs: PairBatch) -> dict[str, float]:
-        """Mean fMSE of the averaged harmonizer and of doing nothing on `pairs`, at the training size; the best weights are kept."""
+        """Mean fMSE of the averaged harmonizer and of doing nothing on `pairs`, at the training size; better weights are kept."""
         self.average.eval()
         fmse = [
             _squared_errors(self.average(composite, mask).harmonized, target, mask)
@@ -173,9 +173,9 @@ class Trainer:
             "val_composite_fmse": untouched.mean().item(),
             "val_do_no_harm": (harmonized < untouched).float().mean().item(),
         }
-        if scores["val_fmse"] < self.progress.best_fmse:
-            self.progress.best_fmse, self.progress.best_step = scores["val_fmse"], self.progress.step
-            self.best = {name: tensor.detach().clone() for name, tensor in self.average.module.state_dict().items()}
+        if self.section.keep == "last" or scores["val_fmse"] < self.progress.kept_fmse:
+            self.progress.kept_fmse, self.progress.kept_step = scores["val_fmse"], self.progress.step
+            self.kept = {name: tensor.detach().clone() for name, tensor in self.average.module.state_dict().items()}
         return scores
 
     def state(self) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class Trainer:
             "discriminator": self.discriminator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-            "best": self.best,
+            "kept": self.kept,
             "progress": vars(self.progress).copy(),
         }
 
@@ -197,7 +197,7 @@ class Trainer:
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
-        self.best = dict(state["best"])
+        self.kept = dict(state["kept"])
         self.progress = Progress(**state["progress"])
 
 
@@ -240,18 +240,18 @@ def train(params: schema.Params, report: Report, advance: Advance) -> dict[str, 
 
 
 def _finish(params: schema.Params, trainer: Trainer, history: list[dict[str, float]]) -> dict[str, float]:
-    trainer.harmonizer.load_state_dict(trainer.best)
-    best = next(row for row in history if row["step"] == trainer.progress.best_step)
-    about = {"best_step": trainer.progress.best_step, "params": params.train.model_dump(), "seed": params.seed, "inputs": _inputs(params)}
+    trainer.harmonizer.load_state_dict(trainer.kept)
+    kept = next(row for row in history if row["step"] == trainer.progress.kept_step)
+    about = {"step": trainer.progress.kept_step, "params": params.train.model_dump(), "seed": params.seed, "inputs": _inputs(params)}
     save_harmonizer(params.paths.harmonizer, trainer.harmonizer, trainer.config, about)
     _write_history(params.paths.metrics / "train_history.csv", history)
     (params.paths.work / "train.pt").unlink(missing_ok=True)
     return {
-        "val_fmse": round(best["val_fmse"], 3),
-        "val_composite_fmse": round(best["val_composite_fmse"], 3),
-        "val_fmse_ratio": round(best["val_fmse"] / best["val_composite_fmse"], 4),
-        "val_do_no_harm": round(best["val_do_no_harm"], 4),
-        "best_step": float(trainer.progress.best_step),
+        "val_fmse": round(kept["val_fmse"], 3),
+        "val_composite_fmse": round(kept["val_composite_fmse"], 3),
+        "val_fmse_ratio": round(kept["val_fmse"] / kept["val_composite_fmse"], 4),
+        "val_do_no_harm": round(kept["val_do_no_harm"], 4),
+        "kept_step": float(trainer.progress.kept_step),
         "supervised_steps": float(trainer.progress.supervised_steps),
         "adversarial_steps": float(trainer.progress.adversarial_steps),
         "num_parameters": float(sum(parameter.numel() for parameter in trainer.harmonizer.parameters())),
