@@ -150,7 +150,7 @@ def clear_stale_lock(path: Path) -> None:
 
 def _is_dvc(pid: int) -> bool:
     try:
-        return "dvc" in " ".join(psutil.Process(pid).cmdline())
+        return any(Path(word).name in ("dvc", "flows.graph") for word in psutil.Process(pid).cmdline())
     except psutil.Error:
         return False
 

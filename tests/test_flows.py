@@ -82,6 +82,15 @@ def test_the_starter_knows_every_key_that_another_profile_sets(repository: Path,
     assert keys_of(read_profile(profile, folder)) <= keys_of(read_profile("starter", folder))
 
 
+def test_the_committed_params_have_the_starters_values(repository: Path, tmp_path: Path) -> None:
+    shown = subprocess.run(["git", "show", "HEAD:params.yaml"], cwd=repository, capture_output=True, text=True, check=False)
+    if shown.returncode != 0 or yaml.safe_load(shown.stdout)["ingest"]["sources"] != ["starter"]:
+        pytest.skip("no commit, or one that holds a profile of your own")
+    (tmp_path / "params.yaml").write_text(shown.stdout)
+    configure("starter", params=tmp_path / "params.yaml", profiles=repository / "profiles")
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text()) == yaml.safe_load(shown.stdout), "profiles/starter.yaml has fallen behind"
+
+
 def test_a_profiles_benchmarks_are_the_whole_list(settings: dict[str, Path]) -> None:
     configure("photos", **settings)
     assert {benchmark.source for benchmark in load_params(settings["params"]).evaluate.benchmarks.values()} == {"photos"}
