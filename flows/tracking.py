@@ -27,6 +27,7 @@ PARENT = "ATTUNE_PARENT_RUN"  # MLFLOW_RUN_ID would reopen the parent instead of
 DEFAULT_URI = "sqlite:///mlflow.db"
 FLUSH_SECONDS = 15.0
 BATCH = {"metrics": 1000, "params": 100}  # MLflow's limits on one call
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one, where there is one, reads these files ten times as fast
 PROJECT_FILES = (Path("dvc.yaml"), Path("dvc.lock"))
 
 
@@ -149,7 +150,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def read_inputs(stage: str, paths: Mapping[str, str], files: tuple[Path, Path] = PROJECT_FILES) -> dict[str, str]:
     """Input path -> DVC's hash, for each dependency of `stage` that another stage of `dvc.yaml` put out, as `dvc.lock` has it."""
-    stages, lock = (yaml.safe_load(path.read_text()) or {} if path.is_file() else {} for path in files)
+    stages, lock = (yaml.load(path.read_text(), Loader=YAML_LOADER) or {} if path.is_file() else {} for path in files)
     wanted = [str(dep) for dep in stages.get("stages", {}).get(stage, {}).get("deps", [])]
     for name, path in paths.items():
         wanted = [dep.replace(f"${{paths.{name}}}", path) for dep in wanted]
