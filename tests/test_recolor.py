@@ -32,7 +32,6 @@ from tasks.recolor import (
     white_balance_matrix,
 )
 
-MEASURED = Path(__file__).parents[2] / "shared/data/illuminants/ccharmony_coefficients.zip"
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -314,9 +313,8 @@ def test_a_missing_file_names_the_key_that_asks_for_it(tmp_path):
         load_illuminants(tmp_path / "none.zip")
 
 
-@pytest.mark.skipif(not MEASURED.is_file(), reason="needs ccHarmony's illuminants")
-def test_measured_illuminants_undo_themselves_and_change_skin_plausibly():
-    lights = load_illuminants(MEASURED)
+def test_measured_illuminants_undo_themselves_and_change_skin_plausibly(real_data):
+    lights = load_illuminants(real_data / "illuminants" / "ccharmony_coefficients.zip")
     assert len(lights.names) == 350
     skin = np.random.default_rng(0).normal((190, 150, 125), 12, (400, 3)).astype(np.float32)
     errors = [

@@ -27,7 +27,6 @@ from tasks.synthesis import (
 
 ROOT = Path(__file__).parents[1]
 LIMITS = load_params(ROOT / "params.yaml").ingest.synthesis
-PHOTOS = ROOT.parent / "shared/data/photos"
 GOOD = {"fmse": 900.0, "delta_e": 12.0, "hue_turned": 0.0, "clipped": 0.0, "gradient_ratio": 1.0}
 NO_WEIGHTS = Weights(reinhard=0, xiao_ma=0, fecker=0, pitie=0, illuminant=0, retouch=0)
 
@@ -306,24 +305,24 @@ def test_retouches_of_generated_scenes_are_as_strong_as_the_fields():
     assert 2000 <= high <= 7000
 
 
-def read_object(row, side=256):
-    image = Image.open(PHOTOS / "images" / f"{row['image']}.jpg").convert("RGB")
-    mask = Image.open(PHOTOS / "masks" / f"{row['mask']}.png").convert("L")
+def read_object(photos, row, side=256):
+    image = Image.open(photos / "images" / f"{row['image']}.jpg").convert("RGB")
+    mask = Image.open(photos / "masks" / f"{row['mask']}.png").convert("L")
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return tuple(np.asarray(plane.resize(size, Image.Resampling.BILINEAR)) for plane in (image, mask))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (PHOTOS / "manifest.csv").is_file(), reason="needs photographs with masks")
-def test_composites_of_photographs_are_as_strong_as_the_fields():
-    with open(PHOTOS / "manifest.csv", newline="") as handle:
+def test_composites_of_photographs_are_as_strong_as_the_fields(real_data):
+    photos = real_data / "photos"
+    with open(photos / "manifest.csv", newline="") as handle:
         rows = [row for row in csv.DictReader(handle) if 0.005 <= float(row["fg_frac"]) <= 0.8]
     rng, objects = np.random.default_rng(11), []
     for row in (rows[k] for k in rng.choice(len(rows), 300, replace=False)):
         same = [other for other in rows if other["label"] == row["label"] and other["image"] != row["image"]]
-        reference = read_object(same[rng.integers(len(same))]) if same else (None, None)
-        objects.append((*read_object(row), *reference))
+        reference = read_object(photos, same[rng.integers(len(same))]) if same else (None, None)
+        objects.append((*read_object(photos, row), *reference))
     low, middle, high = np.percentile(draw_fmse(objects, LIMITS.weights, 3), [5, 50, 95])
     # The span over HCOCO, HFlickr and HAdobe5k, and the sampling error of 300 draws.
     assert 177 * 0.9 <= low <= 229 * 1.15
