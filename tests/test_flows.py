@@ -130,11 +130,12 @@ def test_lay_over_tells_what_changed() -> None:
 
 SLEEPER = "import time; time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+SLEEPERS = f"\"$0\" -c '{SLEEPER}' & \"$0\" -c '{SLEEPER}'; true"
 PARENT = f"""
 import subprocess, sys, time
 from flows.processes import Leash
 with Leash() as leash:
-    child = leash.start(["sh", "-c", "{sys.executable} -c '{SLEEPER}' & {sys.executable} -c '{SLEEPER}'; true"])
+    child = leash.start(["sh", "-c", {SLEEPERS!r}, {sys.executable!r}])
     print(child.pid, flush=True)
     time.sleep(60)
 """
@@ -161,7 +162,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
 
 def test_a_leash_ends_the_whole_group_with_its_block() -> None:
     with processes.Leash() as leash:
-        child = leash.start(["sh", "-c", f"{sys.executable} -c '{SLEEPER}' & {sys.executable} -c '{SLEEPER}'; true"])
+        child = leash.start(["sh", "-c", SLEEPERS, sys.executable])
         assert wait_until(lambda: len(living(child.pid)) == 3)
     assert living(child.pid) == []
 
