@@ -215,12 +215,18 @@ def test_a_killed_pipeline_leaves_no_process_and_the_next_one_finishes(chain: Pa
     assert run_pipeline(chain).returncode == 0
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to commands that it starts in the background: they ignore SIGINT, and so do their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def kill_while_training(folder: Path, number: int) -> int:
     """The exit code of a pipeline that gets the signal `number` once training goes on."""
     checkpoint = folder / "data/work/train.pt"
     began = time.time()
     with open(folder / "killed.txt", "w") as said, subprocess.Popen(
-        [sys.executable, "-m", "flows.pipeline"], cwd=folder, env=environment(), stdout=said, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "flows.pipeline"], cwd=folder, env=environment(), stdout=said, stderr=subprocess.STDOUT,
+        preexec_fn=heed_interrupts,
     ) as killed:
         trains = wait_for(lambda: checkpoint.is_file() and checkpoint.stat().st_mtime > began)
         killed.send_signal(number)
