@@ -215,9 +215,12 @@ def test_a_killed_pipeline_leaves_no_process_and_the_next_one_finishes(chain: Pa
     assert run_pipeline(chain).returncode == 0
 
 
-def heed_interrupts() -> None:
-    """Undo what a shell does to commands that it starts in the background: they ignore SIGINT, and so do their children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+# `python -m flows.pipeline`, but one that heeds SIGINT: what a shell starts in the background ignores it, and so would all of its children.
+HEEDING_PIPELINE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("flows.pipeline", run_name="__main__", alter_sys=True)
+"""
 
 
 def kill_while_training(folder: Path, number: int) -> int:
@@ -225,8 +228,7 @@ def kill_while_training(folder: Path, number: int) -> int:
     checkpoint = folder / "data/work/train.pt"
     began = time.time()
     with open(folder / "killed.txt", "w") as said, subprocess.Popen(
-        [sys.executable, "-m", "flows.pipeline"], cwd=folder, env=environment(), stdout=said, stderr=subprocess.STDOUT,
-        preexec_fn=heed_interrupts,
+        [sys.executable, "-c", HEEDING_PIPELINE], cwd=folder, env=environment(), stdout=said, stderr=subprocess.STDOUT
     ) as killed:
         trains = wait_for(lambda: checkpoint.is_file() and checkpoint.stat().st_mtime > began)
         killed.send_signal(number)
