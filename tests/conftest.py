@@ -105,7 +105,7 @@ def write_photos() -> Callable[..., Path]:
     return written
 
 
-COPIED = ("flows", "tasks", "models", "profiles", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore", ".gitignore",
+COPIED = ("apps", "flows", "tasks", "models", "profiles", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore", ".gitignore",
           "data/raw/README.md")
 
 

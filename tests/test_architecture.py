@@ -14,7 +14,7 @@ import pytest
 
 from flows import QUIET
 
-PACKAGES = ("flows", "tasks", "models")
+PACKAGES = ("apps", "flows", "tasks", "models")
 BANNED = {"utils", "util", "helpers", "helper", "common", "base", "misc"}
 MAX_FUNCTION_LINES = 60
 LIBRARIES = ("LD_LIBRARY_PATH", "KMP_", "TORCH", "PYTORCH", "CUDA", "QT_")  # variables that OpenCV and torch set for themselves
