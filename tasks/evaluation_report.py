@@ -5,11 +5,12 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import UInt8
 
 from tasks.baselines import BASELINES
 from tasks.files import write_bytes, written_atomically
@@ -26,6 +27,7 @@ from tasks.metrics import (
     medians,
     relative_to,
 )
+from tasks.render import EditArrays
 from tasks.seeds import numpy_generator
 
 HARMONIZED = "harmonized"
@@ -52,6 +54,88 @@ class Scored:
     def fmse(self, method: str) -> float:
         """The method's foreground error, raw."""
         return self.scores[method]["raw"].fmse
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ours beside another method on the same images."""
+
+    method: str
+    difference: float  # mean over images of our fMSE minus the other's: below 0 is a gain
+    low: float  # 95 % interval of that mean, over resampled images
+    high: float
+    p_value: float | None  # of a paired test that there is no difference; None where none was made
+    wins: float  # share of images on which ours is better
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """A method's published means, or one of this run's."""
+
+    method: str
+    values: Mapping[str, float]  # by metric, as in `METRICS`; what was not published is left out
+    source: str  # where the numbers stand; "this run" for ours
+    why_not: str = ""  # why they cannot be compared with this run's; empty where they can
+    ours: bool = False
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Published rows for a benchmark, ours among them."""
+
+    title: str
+    note: str  # the protocol that comparable rows share
+    metrics: tuple[str, ...]  # the columns, as in `METRICS`
+    rows: tuple[LeaderboardRow, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test pair to look at: pictures at the file's own aspect, all of one size, and the edit that was predicted."""
+
+    label: str  # what it stands for: "best tenth", ...
+    scored: Scored
+    composite: UInt8[np.ndarray, "H W 3"]
+    mask: UInt8[np.ndarray, "H W"]
+    harmonized: UInt8[np.ndarray, "H W 3"]
+    target: UInt8[np.ndarray, "H W 3"]
+    edit: EditArrays | None  # None where the model is not parametric
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """What the page shows of one benchmark."""
+
+    name: str
+    protocol: str  # one sentence: which data, at which size, resized how
+    methods: Mapping[str, Mapping[str, Any]]  # its part of the summary: `HARMONIZED` is ours, any other names may stand beside it
+    found: Sequence[Scored]
+    cases: Sequence[Case]
+    comparisons: Sequence[Comparison] = ()
+    leaderboards: Sequence[Leaderboard] = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured number with its interval or spread, where it has one."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    count: int | None = None  # of images, votes or seeds behind it
+    group: str = ""  # rows of one group stand together: a data size, a benchmark
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question and its measured answer: an ablation, a claim of a paper, a study, a check without ground truth."""
+
+    title: str
+    note: str  # what was done, on which data, what the interval is, and what came out, also if it is a no
+    measure: str  # what `value` is, with its unit
+    better: Literal["lower", "higher", "neither"]
+    estimates: tuple[Estimate, ...]
 
 
 def summarize(name: str, found: Sequence[Scored], num_pairs: int, seed: int) -> dict[str, dict[str, Any]]:
