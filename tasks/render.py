@@ -50,8 +50,15 @@ class EditArrays:
 
 
 def edit_arrays(edit: Edit, config: HarmonizerConfig, *, index: int = 0) -> EditArrays:
-    """The edit of one image of a batch, as arrays."""
+    """The edit of one image of a batch, as arrays.
+
+    Curves of the published model have their knots at half pixels and are flat beyond them; twice as many spans hold the same curve.
+    """
     curves, logits = (tensor[index].detach().cpu().double().numpy() for tensor in (edit.curves, edit.shading_logits))
+    if config.published:
+        knots = curves.shape[1]
+        inputs, at = np.linspace(0.0, 1.0, 2 * knots + 1), (np.arange(knots) + 0.5) / knots
+        curves = np.stack([np.interp(inputs, at, curve) for curve in curves])
     return EditArrays(curves, logits[0], config.shading, config.shading_limit)
 
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.curves import apply_curves
 from models.harmonizer import Edit, HarmonizerConfig, ParametricHarmonizer
 from models.shading import shading_map
 from tasks import render
@@ -83,6 +84,16 @@ def test_results_equal_the_torch_form_within_a_level_of_rounding(form: str) -> N
     apart = np.abs(ours.astype(int) - theirs)
     assert apart.max() <= 1  # where exact arithmetic lies halfway between two levels
     assert (apart > 0).mean() < 1e-3
+
+
+def test_the_published_models_curves_are_carried_exactly() -> None:
+    config = HarmonizerConfig(
+        size=256, architecture="paper", width=32, num_knots=32, grid=16, shading="darken", shading_limit=0.6, plate=False, published=True
+    )
+    knots = torch.rand(1, 3, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    levels = torch.linspace(0, 1, 256, dtype=torch.float64).expand(1, 3, 256)[:, :, None]
+    wanted = apply_curves(levels, knots, half_pixel=True)[0, :, 0].numpy() * 255
+    assert curve_tables(edit_arrays(Edit(knots, torch.zeros(1, 1, 16, 16)), config).curves, 256) == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
