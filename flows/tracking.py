@@ -87,10 +87,8 @@ def tracked_run(stage: str, params: Params) -> Iterator[TrackedRun]:
 
     Nested under the pipeline's run where there is one. Ends as FINISHED, FAILED or KILLED, whatever the block raises.
     """
-    client, experiment = _client_and_experiment()
-    tags = {"mlflow.source.name": f"flows.{stage}", "mlflow.source.type": "LOCAL", "stage": stage, **_versions()}
-    if PARENT in os.environ:
-        tags["mlflow.parentRunId"] = os.environ[PARENT]
+    client, experiment = open_store()
+    tags = {"mlflow.source.name": f"flows.{stage}", "mlflow.source.type": "LOCAL", "stage": stage, **_parent(), **_versions()}
     run_id = client.create_run(experiment, run_name=stage, tags=tags).info.run_id
     _log_params(client, run_id, stage, params)
     _log_inputs(client, run_id, stage, params)
@@ -102,21 +100,21 @@ def tracked_run(stage: str, params: Params) -> Iterator[TrackedRun]:
 
 def prepare_tracking() -> None:
     """Make the tracking database and the experiment, once, before several processes could at the same time."""
-    _client_and_experiment()
+    open_store()
 
 
 @contextmanager
-def tracked_execution() -> Iterator["Execution"]:
-    """The parent run of one execution of the pipeline."""
-    client, experiment = _client_and_experiment()
-    tags = {"mlflow.source.name": "flows.pipeline", "mlflow.source.type": "LOCAL", **_versions()}
-    run_id = client.create_run(experiment, run_name="pipeline", tags=tags).info.run_id
+def tracked_execution(name: str = "pipeline") -> Iterator["Execution"]:
+    """The parent run of one execution of the pipeline, or of a retraining around it; nested under one that is open already."""
+    client, experiment = open_store()
+    tags = {"mlflow.source.name": f"flows.{name}", "mlflow.source.type": "LOCAL", **_parent(), **_versions()}
+    run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
     with _terminated(client, run_id):
         yield Execution(client, experiment, run_id)
 
 
 class Execution:
-    """The parent run of one execution of the pipeline."""
+    """The parent run of one execution of the pipeline, or of a retraining."""
 
     def __init__(self, client: "MlflowClient", experiment: str, run_id: str) -> None:
         self.run_id = run_id
@@ -139,6 +137,15 @@ class Execution:
         now = round(time.time() * 1000)
         self._client.log_batch(self.run_id, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
 
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Say something of the execution as a whole."""
+        for name, value in tags.items():
+            self._client.set_tag(self.run_id, name, value)
+
+    def artifact(self, path: Path) -> None:
+        """Keep a copy of a file with the run."""
+        self._client.log_artifact(self.run_id, str(path))
+
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one level, keys joined by dots."""
@@ -158,15 +165,24 @@ def read_inputs(stage: str, paths: Mapping[str, str], files: tuple[Path, Path] =
     return {out["path"]: out["md5"] for out in outs if out["path"] in wanted and "md5" in out}
 
 
-def _client_and_experiment() -> tuple["MlflowClient", str]:
+def store_uri() -> str:
+    """Where runs and registered models are kept: `MLFLOW_TRACKING_URI`, by default a file in the project's root."""
+    return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+
+
+def open_store() -> tuple["MlflowClient", str]:
+    """A client of the store, and the number of the experiment; both are made where they are not there yet.
+
+    Raises ValueError naming the store if it cannot be used.
+    """
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+    uri = store_uri()
     try:
-        client = MlflowClient(tracking_uri=uri)
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             return client, str(found.experiment_id)
@@ -174,6 +190,10 @@ def _client_and_experiment() -> tuple["MlflowClient", str]:
         return client, str(client.create_experiment(EXPERIMENT, Path("mlartifacts").absolute().as_uri() if local else None))
     except MlflowException as error:
         raise ValueError(f"MLFLOW_TRACKING_URI={uri}: {error}") from error
+
+
+def _parent() -> dict[str, str]:
+    return {"mlflow.parentRunId": os.environ[PARENT]} if PARENT in os.environ else {}
 
 
 def _log_params(client: "MlflowClient", run_id: str, stage: str, params: Params) -> None:
