@@ -3,57 +3,17 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
-from tasks.baselines import BASELINES
-from tasks.files import write_bytes, written_atomically
-from tasks.metrics import (
-    BUCKETS,
-    FLAVOURS,
-    METRICS,
-    Flavour,
-    Scores,
-    average,
-    bootstrap_interval,
-    bucket_of,
-    do_no_harm_rate,
-    medians,
-    relative_to,
-)
+from tasks.files import write_bytes
+from tasks.findings import Finding
+from tasks.measurements import HARMONIZED, Scored, Summary
 from tasks.render import EditArrays
-from tasks.seeds import numpy_generator
-
-HARMONIZED = "harmonized"
-METHODS = (*BASELINES, HARMONIZED)
-DIGITS = 6  # significant ones in the JSON: enough to compare, few enough to survive another thread count
-
-Summary = dict[str, dict[str, dict[str, Any]]]  # by benchmark, then by method
-
-_name = pa.dictionary(pa.int32(), pa.string())
-PER_IMAGE = pa.schema([
-    pa.field("benchmark", _name), pa.field("key", pa.string()), pa.field("subset", _name), pa.field("group", pa.string()),
-    pa.field("label", _name), pa.field("fg_ratio", pa.float32()), pa.field("bucket", _name),
-    pa.field("method", _name), pa.field("flavour", _name), *(pa.field(metric, pa.float64()) for metric in METRICS),
-])
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Every method's metrics on one test pair."""
-
-    row: Mapping[str, Any]
-    scores: Mapping[str, Mapping[Flavour, Scores]]  # by method
-
-    def fmse(self, method: str) -> float:
-        """The method's foreground error, raw."""
-        return self.scores[method]["raw"].fmse
 
 
 @dataclass(frozen=True)
@@ -116,77 +76,23 @@ class BenchmarkReport:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A measured number with its interval or spread, where it has one."""
+class Audit:
+    """What the index holds, counted."""
 
-    name: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    count: int | None = None  # of images, votes or seeds behind it
-    group: str = ""  # rows of one group stand together: a data size, a benchmark
+    counts: Sequence[Mapping[str, Any]]  # a row per source and sub-set: those two, "photographs", "objects", "train", "val", "test"
+    rejects: Sequence[Mapping[str, Any]]  # a row per source and reason: "source", "reason", "count", "example"
+    shared_groups: int  # source photographs that stand in more than one split: leaks, so 0
+    checks: Sequence[Mapping[str, Any]]  # the audit table that ingestion left, as it is; empty where it left none
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One question and its measured answer: an ablation, a claim of a paper, a study, a check without ground truth."""
+class Report:
+    """All that the page shows."""
 
-    title: str
-    note: str  # what was done, on which data, what the interval is, and what came out, also if it is a no
-    measure: str  # what `value` is, with its unit
-    better: Literal["lower", "higher", "neither"]
-    estimates: tuple[Estimate, ...]
-
-
-def summarize(name: str, found: Sequence[Scored], num_pairs: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Per method the raw means, by their own names; median, interval, buckets and the other flavours beside them; of `num_pairs` pairs."""
-    untouched = average([scored.scores["composite"]["raw"] for scored in found])
-    summary = {}
-    for method in METHODS:
-        raw = [scored.scores[method]["raw"] for scored in found]
-        means, fmse = average(raw), [score.fmse for score in raw]
-        low, high = bootstrap_interval(fmse, numpy_generator(seed, "evaluate", "bootstrap", name, method))
-        values: dict[str, Any] = {
-            **means, "num_images": len(raw), "num_skipped": num_pairs - len(raw),
-            "median_fmse": medians(raw)["fmse"], "fmse_low": low, "fmse_high": high,
-            "fmse_of_composites": relative_to(means, untouched),
-            "do_no_harm": do_no_harm_rate(fmse, [scored.fmse("composite") for scored in found]),
-            "buckets": _buckets(found, method),
-        }
-        for flavour in FLAVOURS[1:]:
-            values[flavour] = average([scored.scores[method][flavour] for scored in found])
-        summary[method] = _rounded(values)
-    return summary
-
-
-def _buckets(found: Sequence[Scored], method: str) -> dict[str, dict[str, float]]:
-    """Means of the pairs whose foreground covers that much of the image, at the file's own size; empty buckets are left out."""
-    buckets = {}
-    for bucket in BUCKETS:
-        inside = [scored.scores[method]["raw"] for scored in found if bucket_of(scored.row["fg_ratio"]) == bucket]
-        if inside:
-            means = average(inside)
-            buckets[bucket] = {"num_images": len(inside)} | {metric: means[metric] for metric in ("mse", "fmse", "psnr", "fssim")}
-    return buckets
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
-
-
-def write_per_image(path: Path, results: Mapping[str, Sequence[Scored]]) -> None:
-    """One Parquet row per test pair, method and flavour, with the schema `PER_IMAGE`."""
-    rows = [
-        {
-            "benchmark": name, **{column: scored.row[column] for column in ("key", "subset", "group", "label", "fg_ratio")},
-            "bucket": bucket_of(scored.row["fg_ratio"]), "method": method, "flavour": flavour, **asdict(scores),
-        }
-        for name, found in results.items() for scored in found for method in METHODS for flavour, scores in scored.scores[method].items()
-    ]
-    with written_atomically(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=PER_IMAGE), temporary, compression="zstd")
+    benchmarks: Sequence[BenchmarkReport]
+    audit: Audit
+    findings: Mapping[str, Finding]  # by name of the file
+    provenance: Mapping[str, Mapping[str, str]]  # by heading: versions, hashes, values
 
 
 def write_plots(folder: Path, results: Mapping[str, Sequence[Scored]], summary: Summary) -> None:
@@ -235,11 +141,11 @@ def chosen_cases(found: Sequence[Scored], num_rows: int, rng: np.random.Generato
     return cases
 
 
-def as_markdown(summary: Summary, size: int) -> str:
-    """The tables as Markdown, and what the numbers mean. size: px, at which was measured."""
+def as_markdown(summary: Summary, protocols: Mapping[str, str]) -> str:
+    """The tables as Markdown, and what the numbers mean. protocols: by benchmark, a sentence each."""
     lines = [
         "# Benchmark", "",
-        f"Images squashed to {size} x {size} px (Pillow bilinear). MSE and fMSE on 0..255, fMSE over the foreground (mask >= 0.5);",
+        "MSE and fMSE on 0..255, fMSE over the foreground (mask >= 0.5);",
         "PSNR with peak 255; SSIM with an 11 x 11 Gaussian of sigma 1.5; the background counts as it is (flavour `raw`); means over",
         "images, with a 95 % bootstrap interval of the mean fMSE. `improved`: the share of images whose fMSE is lower than the",
         "untouched composite's.", "",
@@ -248,7 +154,7 @@ def as_markdown(summary: Summary, size: int) -> str:
         composite = methods["composite"]
         skipped = f"; {composite['num_skipped']} skipped, their masks are empty at this size" if composite["num_skipped"] else ""
         lines += [
-            f"## {name}", "", f"{composite['num_images']} test pairs{skipped}.", "",
+            f"## {name}", "", f"{composite['num_images']} test pairs{skipped}. {protocols[name]}", "",
             "| method | MSE | fMSE | 95 % | median | of composite's | PSNR | fPSNR | SSIM | fSSIM | improved |",
             "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]

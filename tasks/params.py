@@ -13,7 +13,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Quality = Annotated[int, Field(ge=50, le=100)]
 Side = Annotated[int, Field(ge=16, le=4096)]
-SourceName = Literal["starter", "photos", "iharmony4", "retouch", "composites"]
+SourceName = Literal["starter", "photos", "coco", "iharmony4", "realhm", "retouch", "composites"]
 
 
 class Section(BaseModel):
@@ -26,6 +26,7 @@ class Paths(Section):
     raw: Path
     starter: Path
     index: Path
+    prepared: Path
     composites: Path
     mined: Path
     syconet: Path
@@ -71,7 +72,7 @@ class Synthesis(Section):
 
 class Ingest(Section):
     sources: list[SourceName]
-    folders: dict[Literal["photos", "iharmony4", "retouch", "composites"], Path]
+    folders: dict[Literal["photos", "coco", "iharmony4", "realhm", "retouch", "composites"], Path]
     max_reject_fraction: Share
     max_megapixels: Positive
     min_side: Count
@@ -216,11 +217,20 @@ class Train(Section):
 class Benchmark(Section):
     source: SourceName
     subset: str
+    size: Annotated[int, Field(ge=16, le=4096)] | Literal["native"]
+    resize: Literal["none", "pillow_bilinear", "pillow_bicubic", "opencv_linear", "opencv_area", "lanczos_jpeg"]
+
+    @model_validator(mode="after")
+    def _resize_belongs_to_size(self) -> "Benchmark":
+        if (self.size == "native") != (self.resize == "none"):
+            raise ValueError(f"size {self.size} with resize {self.resize}: native goes with none, and any other size with a filter")
+        return self
 
 
 class Evaluate(Section):
-    size: Side
     benchmarks: dict[str, Benchmark]
+    competitors: dict[str, Path]
+    champion: Path | None
     sheet_rows: Count
     batch_size: Count
 

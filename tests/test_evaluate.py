@@ -13,18 +13,21 @@ import torch
 from PIL import Image
 
 from models.harmonizer import HarmonizerConfig, build_harmonizer
-from tasks.evaluate import evaluate, read_example
-from tasks.evaluation_report import METHODS, PER_IMAGE, Scored, chosen_cases
+from tasks.evaluate import evaluate, evaluate_harmonizer
+from tasks.evaluation_report import chosen_cases
 from tasks.harmonizer_files import save_harmonizer
 from tasks.images import encode_png
-from tasks.index import PAIRS, write_table
+from tasks.index import COMPOSITES, PAIRS, write_table
+from tasks.measurements import PER_IMAGE, Scored, read_measurements
 from tasks.metrics import score_flavours
-from tasks.params import Params
+from tasks.params import Benchmark, Params
+from tasks.protocols import read_example
 
 Configure = Callable[..., Params]
 CONFIG = HarmonizerConfig(
     size=32, architecture="small", width=8, num_knots=8, grid=4, shading="symmetric", shading_limit=1.5, plate=False
 )
+AT_48 = {"source": "starter", "subset": "*", "size": 48, "resize": "pillow_bilinear"}
 
 
 def save_pairs(folder: Path, count: int, *, side: int = 48, split: str = "test") -> None:
@@ -47,6 +50,7 @@ def save_pairs(folder: Path, count: int, *, side: int = 48, split: str = "test")
             "method": "made", "composite_fmse": 1.0, "composite_sha256": "", "mask_sha256": "", "target_sha256": "",
         })
     write_table(folder / "data/index/pairs.parquet", rows, PAIRS)
+    write_table(folder / "data/index/composites.parquet", [], COMPOSITES)
 
 
 def save_model(folder: Path, *, gain: float = 1.0, config: HarmonizerConfig = CONFIG) -> None:
@@ -62,8 +66,7 @@ def save_model(folder: Path, *, gain: float = 1.0, config: HarmonizerConfig = CO
 @pytest.fixture
 def params(configure: Configure) -> Params:
     return configure({
-        "evaluate.size": 48, "evaluate.sheet_rows": 4, "evaluate.batch_size": 3,
-        "evaluate.benchmarks": {"all": {"source": "starter", "subset": "*"}, "scenes": {"source": "starter", "subset": "scenes"}},
+        "evaluate.sheet_rows": 4, "evaluate.batch_size": 3, "evaluate.benchmarks": {"all": AT_48, "scenes": AT_48 | {"subset": "scenes"}},
     })
 
 
@@ -147,14 +150,35 @@ def test_the_table_per_image_holds_every_pair_method_and_flavour(project: Path, 
     table = pq.read_table(params.paths.report / "per_image.parquet")
     assert table.schema.equals(PER_IMAGE)
     rows = table.to_pylist()
-    assert len(rows) == (4 + 2) * len(METHODS) * 3
+    assert len(rows) == (4 + 2) * 5 * 3
     mine = [row["fmse"] for row in rows if (row["benchmark"], row["method"], row["flavour"]) == ("all", "harmonized", "raw")]
     assert np.mean(mine) == pytest.approx(result["all"]["harmonized"]["fmse"], rel=1e-5)
     with open(params.paths.metrics / "plots" / "evaluate_scatter.csv") as handle:
         points = [point for point in csv.DictReader(handle) if point["benchmark"] == "all"]
     assert [float(point["harmonized_fmse"]) for point in points] == pytest.approx(mine, abs=0.01)
     with open(params.paths.metrics / "plots" / "evaluate_methods.csv") as handle:
-        assert [bar["method"] for bar in csv.DictReader(handle)] == [*METHODS, *METHODS]
+        methods = ["composite", "reinhard", "lab_shift", "monge_kantorovich", "harmonized"]
+        assert [bar["method"] for bar in csv.DictReader(handle)] == 2 * methods
+
+
+def test_any_harmonizer_is_measured_as_the_stage_measures_its_own(project: Path, params: Params) -> None:
+    save_pairs(project, 5)
+    save_model(params.paths.harmonizer)
+    save_model(project / "other", gain=1.2)
+    other = evaluate_harmonizer(params, project / "other")
+    assert not params.paths.report.exists()
+    save_model(params.paths.harmonizer, gain=1.2)
+    evaluate(params, silent)
+    rows = other.to_pylist()
+    assert other.schema.equals(PER_IMAGE)
+    assert [(row["benchmark"], row["key"]) for row in rows] == [("all", f"pair_{n:02}") for n in range(5)] + [
+        ("scenes", "pair_01"), ("scenes", "pair_03")
+    ]
+    written = read_measurements(params.paths.report / "per_image.parquet").to_pylist()
+    assert rows == [row for row in written if (row["method"], row["flavour"]) == ("harmonized", "raw")]
+    assert [row["composite_fmse"] for row in rows] == [
+        row["fmse"] for row in written if (row["method"], row["flavour"]) == ("composite", "raw")
+    ]
 
 
 def test_buckets_and_their_counts_add_up(project: Path, params: Params) -> None:
@@ -180,7 +204,7 @@ def test_pairs_whose_mask_vanishes_at_this_size_are_skipped_and_counted(project:
 def test_convention_pairs_are_squashed_by_pillows_bilinear_filter(project: Path) -> None:
     save_pairs(project, 1, side=60)
     row = {f"{name}_path": f"data/raw/{name}_0.png" for name in ("composite", "mask", "target")}
-    example = read_example(row, 32, max_megapixels=1.0)
+    example = read_example(row, Benchmark(source="starter", subset="*", size=32, resize="pillow_bilinear"), max_megapixels=1.0)
     for name in ("composite", "mask", "target"):
         wanted = Image.open(f"data/raw/{name}_0.png").resize((32, 32), Image.Resampling.BILINEAR)
         assert np.array_equal(getattr(example, name), np.asarray(wanted))
@@ -193,8 +217,8 @@ def test_what_is_missing_is_named(project: Path, params: Params, configure: Conf
     with pytest.raises(ValueError, match=r"pairs\.parquet: no such table"):
         evaluate(params, silent)
     save_pairs(project, 4)
-    other = configure({"evaluate.benchmarks": {"realhm": {"source": "iharmony4", "subset": "HCOCO"}}})
-    with pytest.raises(ValueError, match=r"evaluate\.benchmarks\.realhm: no test pairs of source 'iharmony4'.*starter/scenes \(2\)"):
+    other = configure({"evaluate.benchmarks": {"realhm": AT_48 | {"source": "iharmony4", "subset": "HCOCO"}}})
+    with pytest.raises(ValueError, match=r"evaluate\.benchmarks\.realhm: no test images of source 'iharmony4'.*starter/scenes \(2\)"):
         evaluate(other, silent)
     with pytest.raises(ValueError, match=r"evaluate\.benchmarks is empty"):
         evaluate(configure({"evaluate.benchmarks": {}}), silent)
