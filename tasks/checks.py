@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from tasks.images import decode_image, decode_mask, read_bytes
 from tasks.params import Ingest
+from tasks.perceptual_hash import perceptual_hash
 from tasks.rejects import BadSample, RejectReason
 from tasks.sources.candidates import CompositeCandidate, PairCandidate, PhotographCandidate, RetouchCandidate
 
@@ -20,10 +21,11 @@ PUBLISHED = "published"  # the method of pairs that must stay comparable with ot
 
 @dataclass(frozen=True, eq=False)
 class CheckedImage:
-    """A decoded image (uint8 HWC, sRGB-encoded, upright) and the SHA-256 of its file."""
+    """A decoded image (uint8 HWC, sRGB-encoded, upright), the SHA-256 of its file and the perceptual hash of its pixels."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
     sha256: str
+    phash: int
     path: str
 
 
@@ -43,7 +45,7 @@ def check_image(path: str, limits: Ingest) -> CheckedImage:
     height, width = pixels.shape[:2]
     if min(height, width) < limits.min_side:
         raise BadSample(RejectReason.TOO_SMALL, path, f"{width}x{height} px, a side under ingest.min_side = {limits.min_side}")
-    return CheckedImage(pixels, hashlib.sha256(data).hexdigest(), path)
+    return CheckedImage(pixels, hashlib.sha256(data).hexdigest(), perceptual_hash(pixels), path)
 
 
 def check_mask(path: str, image: CheckedImage, limits: Ingest, *, any_ratio: bool = False) -> CheckedMask:
@@ -80,7 +82,8 @@ def photograph_row(candidate: PhotographCandidate, image: CheckedImage, mask: Ch
     """The row of the photographs table of a checked object."""
     return {
         **_identity(candidate), **_shape(image, mask.fg_ratio), "image_path": candidate.image_path, "mask_path": candidate.mask_path,
-        "label": candidate.label, "image_sha256": image.sha256, "mask_sha256": mask.sha256, "licence": candidate.licence,
+        "label": candidate.label, "image_phash": image.phash, "image_sha256": image.sha256, "mask_sha256": mask.sha256,
+        "licence": candidate.licence,
     }
 
 
@@ -97,6 +100,7 @@ def check_pair(candidate: PairCandidate, limits: Ingest) -> dict[str, Any]:
         **_identity(candidate), **_shape(composite, mask.fg_ratio), "composite_path": candidate.composite_path,
         "mask_path": candidate.mask_path, "target_path": candidate.target_path, "label": candidate.label, "method": candidate.method,
         "composite_fmse": foreground_mse(composite.pixels, target.pixels, mask.pixels),
+        "target_phash": target.phash,
         "composite_sha256": composite.sha256, "mask_sha256": mask.sha256, "target_sha256": target.sha256,
     }
 
@@ -109,7 +113,7 @@ def check_retouch(candidate: RetouchCandidate, limits: Ingest) -> dict[str, Any]
     mask = check_mask(candidate.mask_path, before, limits) if candidate.mask_path else None
     return {
         **_identity(candidate), **_shape(before, mask.fg_ratio if mask else 0.0), "before_path": candidate.before_path,
-        "after_path": candidate.after_path, "mask_path": candidate.mask_path, "before_sha256": before.sha256,
+        "after_path": candidate.after_path, "mask_path": candidate.mask_path, "before_phash": before.phash, "before_sha256": before.sha256,
         "after_sha256": after.sha256, "mask_sha256": mask.sha256 if mask else "",
     }
 
@@ -120,7 +124,8 @@ def check_composite(candidate: CompositeCandidate, limits: Ingest) -> dict[str, 
     mask = check_mask(candidate.mask_path, composite, limits)
     return {
         **_identity(candidate), **_shape(composite, mask.fg_ratio), "composite_path": candidate.composite_path,
-        "mask_path": candidate.mask_path, "label": candidate.label, "composite_sha256": composite.sha256, "mask_sha256": mask.sha256,
+        "mask_path": candidate.mask_path, "label": candidate.label, "composite_phash": composite.phash,
+        "composite_sha256": composite.sha256, "mask_sha256": mask.sha256,
     }
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tasks.files import written_atomically
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 _dictionary = pa.dictionary(pa.int32(), pa.string())
 _identity = [pa.field("key", pa.string()), pa.field("source", _dictionary), pa.field("subset", _dictionary)]
@@ -25,6 +25,7 @@ PHOTOGRAPHS = pa.schema([
     *_identity, *_split,
     pa.field("image_path", pa.string()), pa.field("mask_path", pa.string()),
     *_shape, pa.field("label", _dictionary),
+    pa.field("image_phash", pa.uint64()),
     pa.field("image_sha256", pa.string()), pa.field("mask_sha256", pa.string()), pa.field("licence", _dictionary),
 ])
 
@@ -33,6 +34,7 @@ PAIRS = pa.schema([
     *_identity, *_split,
     pa.field("composite_path", pa.string()), pa.field("mask_path", pa.string()), pa.field("target_path", pa.string()),
     *_shape, pa.field("label", _dictionary), pa.field("method", _dictionary), pa.field("composite_fmse", pa.float32()),
+    pa.field("target_phash", pa.uint64()),
     pa.field("composite_sha256", pa.string()), pa.field("mask_sha256", pa.string()), pa.field("target_sha256", pa.string()),
 ])
 
@@ -40,14 +42,16 @@ PAIRS = pa.schema([
 RETOUCHES = pa.schema([
     *_identity, *_split,
     pa.field("before_path", pa.string()), pa.field("after_path", pa.string()), pa.field("mask_path", pa.string()),
-    *_shape, pa.field("before_sha256", pa.string()), pa.field("after_sha256", pa.string()), pa.field("mask_sha256", pa.string()),
+    *_shape, pa.field("before_phash", pa.uint64()),
+    pa.field("before_sha256", pa.string()), pa.field("after_sha256", pa.string()), pa.field("mask_sha256", pa.string()),
 ])
 
 # One row per real composite that was brought, without ground truth.
 COMPOSITES = pa.schema([
     *_identity, *_split,
     pa.field("composite_path", pa.string()), pa.field("mask_path", pa.string()),
-    *_shape, pa.field("label", _dictionary), pa.field("composite_sha256", pa.string()), pa.field("mask_sha256", pa.string()),
+    *_shape, pa.field("label", _dictionary), pa.field("composite_phash", pa.uint64()),
+    pa.field("composite_sha256", pa.string()), pa.field("mask_sha256", pa.string()),
 ])
 
 # One row per bad sample; `reason` is from a closed vocabulary, `detail` is the message.

@@ -1,0 +1,41 @@
+"""A photograph's perceptual hash: 64 bits that survive re-encoding and resizing, and differ in few bits where two photographs are alike.
+
+The hash is pHash as the ImageHash library has it (8 x 8 lowest frequencies of a cosine transform, each above their median or not), but
+for the shrinking: grey by fixed-point weights, then the mean of each of 32 x 32 cells, in integers, so that any machine gets the same bits.
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Float64, UInt8
+from PIL import Image
+
+SIDE = 32  # px of the square that the frame is squeezed into
+FREQUENCIES = 8  # per axis, from the lowest on
+NUM_BITS = FREQUENCIES * FREQUENCIES
+_DIGITS = 6  # of the coefficients: below them is rounding, which must not decide a flat picture's bits
+
+
+def perceptual_hash(image: UInt8[np.ndarray, "H W 3"]) -> int:
+    """The hash of an sRGB-encoded image of any size as an unsigned 64-bit number; its first bit is the mean's, row by row."""
+    grey = Image.fromarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    return hash_square(np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)))
+
+
+def hash_square(grey: UInt8[np.ndarray, "S S"]) -> int:
+    """The hash of a grey square of `SIDE` px."""
+    coefficients = np.round(_COSINES @ grey.astype(np.float64) @ _COSINES.T, _DIGITS)
+    bits = coefficients > np.median(coefficients)
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def hash_distance(first: int, second: int) -> int:
+    """In how many of the 64 bits two hashes differ."""
+    return (first ^ second).bit_count()
+
+
+def _cosines() -> Float64[np.ndarray, "F S"]:
+    places, frequencies = np.arange(SIDE) + 0.5, np.arange(FREQUENCIES)
+    return 2.0 * np.cos(np.pi / SIDE * frequencies[:, None] * places[None, :])
+
+
+_COSINES = _cosines()
