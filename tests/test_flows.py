@@ -50,7 +50,7 @@ def test_a_profile_leaves_every_comment_and_every_other_line(settings: dict[str,
     assert len(before.splitlines()) == len(after.splitlines())
     assert [line.partition("#")[2] for line in before.splitlines()] == [line.partition("#")[2] for line in after.splitlines()]
     differing = sum(first != second for first, second in zip(before.splitlines(), after.splitlines(), strict=True))
-    assert 0 < differing <= len(changed)
+    assert 0 < differing <= len(changed) + 1  # evaluate.benchmarks is one key on two lines
 
 
 @pytest.mark.parametrize("profile", ["tiny", "photos"])
