@@ -18,7 +18,8 @@ def ingest() -> None:
             units = plan_ingest(params)
         results = map_units(ingest_chunk, params, units, num_workers=params.ingest.num_workers)
         with working("ingest: finishing"):
-            params.paths.starter.mkdir(parents=True, exist_ok=True)  # DVC wants each output there, empty where the starter is not a source
+            for output in (params.paths.starter, params.paths.prepared):
+                output.mkdir(parents=True, exist_ok=True)  # DVC wants each output there, empty where no source needs it
             run.finish(finish_ingest(params, results))
 
 

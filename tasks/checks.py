@@ -88,17 +88,20 @@ def photograph_row(candidate: PhotographCandidate, image: CheckedImage, mask: Ch
 
 
 def check_pair(candidate: PairCandidate, limits: Ingest) -> dict[str, Any]:
-    """The row of the pairs table of a given pair, its three files opened. BadSample if one of them cannot be used.
+    """The row of the pairs table of a given pair, its files opened. BadSample if one of them cannot be used.
 
     The limits on the foreground's share do not hold for published pairs: a benchmark is taken as it is, or results cannot be compared.
     """
     composite = check_image(candidate.composite_path, limits)
     target = check_image(candidate.target_path, limits)
     check_same_size(candidate.target_path, target.pixels, composite)
+    if candidate.plate_path:
+        check_same_size(candidate.plate_path, check_image(candidate.plate_path, limits).pixels, composite)
     mask = check_mask(candidate.mask_path, composite, limits, any_ratio=candidate.method == PUBLISHED)
     return {
         **_identity(candidate), **_shape(composite, mask.fg_ratio), "composite_path": candidate.composite_path,
-        "mask_path": candidate.mask_path, "target_path": candidate.target_path, "label": candidate.label, "method": candidate.method,
+        "mask_path": candidate.mask_path, "target_path": candidate.target_path, "plate_path": candidate.plate_path or None,
+        "label": candidate.label, "method": candidate.method,
         "composite_fmse": foreground_mse(composite.pixels, target.pixels, mask.pixels),
         "target_phash": target.phash,
         "composite_sha256": composite.sha256, "mask_sha256": mask.sha256, "target_sha256": target.sha256,

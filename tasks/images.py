@@ -4,16 +4,19 @@ One rule for every kind of file, so that a pixel means the same whoever wrote it
 
 - the size in the header is checked before any pixel is decoded; only JPEG, PNG, TIFF, WebP and BMP are opened at all;
 - EXIF orientation is applied, to images and masks;
-- an embedded ICC profile is converted to sRGB (perceptual intent); none, or one that cannot be read, counts as sRGB, as in browsers;
+- EXIF that cannot be read turns nothing; an embedded ICC profile is converted to sRGB (perceptual intent); none, or one that cannot be
+  read or is of another colour model than the pixels, counts as sRGB, as in browsers;
 - grey becomes three equal channels; CMYK goes through its profile, or without one through the complement;
-- 16 bits keep their high byte; float and 32-bit pixels are refused: they have no agreed range;
-- transparency is composited over white; of an animation the first frame counts;
+- 16 bits keep their high byte; float, 32-bit and CIELAB pixels are refused: they have no agreed range;
+- transparency is composited over white; of an animation, or of several pages, the first counts;
+- a suffix says nothing: the bytes do; a JPEG that its decoder warns of has lost pixels, and is refused as damaged;
 - a mask is its grey level; of a colour mask the largest channel; of one with transparency its opacity; of a palette with colours
   every index but 0; a mask whose largest value is 1 is taken as 0/1.
 """
 
 import errno
 import io
+import stat
 from pathlib import Path
 
 import cv2
@@ -21,24 +24,35 @@ import numpy as np
 import simplejpeg
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 from torch import Tensor
 
 from tasks.rejects import BadSample, RejectReason
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")  # a phone's MPO is a JPEG here
 DEFAULT_MAX_MEGAPIXELS = 120.0
+MAX_FILE_BYTES = 2 << 30  # 120 megapixels of 16-bit RGBA are half of it
 _ORIENTATION = 0x0112  # the EXIF tag
 _FAULTS_OF_THE_FILE = frozenset({errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG})  # a retry would not help
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_TRANSPARENT = ("RGBA", "LA", "PA")
+_NO_AGREED_RANGE = ("F", "I", "LAB", "HSV")
 
 RgbImage = UInt8[np.ndarray, "H W 3"]
 MaskImage = UInt8[np.ndarray, "H W"]
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file that was brought. BadSample (a ValueError) if it is missing or is no readable file; other I/O errors pass."""
+    """The bytes of a file that was brought. BadSample (a ValueError) if it is missing, no readable plain file, or over `MAX_FILE_BYTES`.
+
+    Other I/O errors pass: trying again may heal them.
+    """
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+            raise BadSample(RejectReason.UNREADABLE, str(path), "cannot be read (not a plain file)")
+        if status.st_size > MAX_FILE_BYTES:
+            raise BadSample(RejectReason.TOO_LARGE, str(path), f"{status.st_size} bytes, over {MAX_FILE_BYTES}")
         return path.read_bytes()
     except FileNotFoundError:
         raise BadSample(RejectReason.MISSING, str(path), "no such file") from None
@@ -62,7 +76,7 @@ def decode_image(data: bytes, *, name: str, max_megapixels: float = DEFAULT_MAX_
     """An encoded image as sRGB-encoded uint8 (height, width, 3), upright, by the rules at the top of this file.
 
     name: for messages. Raises BadSample (a ValueError) naming file, value and limit if the bytes are no image of a known format, are
-    damaged or truncated, hold more than `max_megapixels`, or hold float or 32-bit pixels.
+    damaged or truncated, hold more than `max_megapixels`, or hold pixels without an agreed range.
     """
     with _opened(data, name, max_megapixels) as opened:
         if opened.format in ("JPEG", "MPO") and opened.mode == "RGB" and not opened.info.get("icc_profile"):
@@ -71,13 +85,15 @@ def decode_image(data: bytes, *, name: str, max_megapixels: float = DEFAULT_MAX_
             except ValueError as error:
                 raise BadSample(RejectReason.UNREADABLE, name, f"cannot be decoded ({error})") from error
             return _upright(pixels, _orientation(opened))
-        return _to_array(ImageOps.exif_transpose(_to_srgb(_loaded(opened, name), name)))
+        loaded = _loaded(opened, name)
+        return _upright(_to_array(_to_srgb(loaded, name)), _orientation(loaded))
 
 
 def decode_mask(data: bytes, *, name: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> MaskImage:
     """An encoded mask as uint8 (height, width), 255 = foreground, soft values kept; errors as `decode_image`."""
     with _opened(data, name, max_megapixels) as opened:
-        mask = _mask_levels(ImageOps.exif_transpose(_loaded(opened, name)), name)
+        loaded = _loaded(opened, name)
+        mask = _upright(_mask_levels(loaded, name), _orientation(loaded))
     return mask * 255 if mask.max(initial=0) == 1 else mask
 
 
@@ -130,23 +146,33 @@ def to_uint8(image: Float[Tensor, "B C H W"]) -> UInt8[np.ndarray, "B H W C"]:
 
 
 def _opened(data: bytes, name: str, max_megapixels: float) -> Image.Image:
-    """The image with its header read and its size checked; no pixel is decoded yet."""
-    try:
-        opened = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadSample(RejectReason.TOO_LARGE, name, f"{error} (ingest.max_megapixels is {max_megapixels:g})") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BadSample(RejectReason.UNREADABLE, name, f"not an image of a known format ({', '.join(FORMATS)})") from error
-    width, height = opened.size
-    if width * height > max_megapixels * 1e6:
-        raise BadSample(RejectReason.TOO_LARGE, name, f"{width}x{height} px, over ingest.max_megapixels = {max_megapixels:g}")
-    return opened
+    """The image with its header read and its size checked; no pixel is decoded yet.
+
+    As Pillow's `Image.open` finds a format, but for its limit of 89 megapixels, which it tells the whole process by a warning.
+    """
+    Image.init()
+    for factory, accept in (Image.OPEN[kind] for kind in FORMATS):
+        if accept is None or accept(data[:16]) is not True:
+            continue
+        try:
+            opened = factory(io.BytesIO(data), "")
+        except MemoryError:
+            raise
+        except Exception as error:  # the bytes are here already: whatever a reader stumbles over is the file's fault
+            raise BadSample(RejectReason.UNREADABLE, name, f"its header cannot be read ({error})") from error
+        width, height = opened.size
+        if width * height > max_megapixels * 1e6:
+            raise BadSample(RejectReason.TOO_LARGE, name, f"{width}x{height} px, over ingest.max_megapixels = {max_megapixels:g}")
+        return opened
+    raise BadSample(RejectReason.UNREADABLE, name, f"not an image of a known format ({', '.join(FORMATS)})")
 
 
 def _loaded(opened: Image.Image, name: str) -> Image.Image:
     try:
         opened.load()
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
         raise BadSample(RejectReason.UNREADABLE, name, f"cannot be decoded ({error})") from error
     return opened
 
@@ -154,11 +180,11 @@ def _loaded(opened: Image.Image, name: str) -> Image.Image:
 def _orientation(opened: Image.Image) -> int:
     try:
         return int(opened.getexif().get(_ORIENTATION, 1))
-    except (OSError, SyntaxError, ValueError, TypeError):
-        return 1  # EXIF that cannot be read says nothing about the pixels
+    except Exception:  # EXIF that cannot be read says nothing about the pixels, and breaks in as many ways as there are readers
+        return 1
 
 
-def _upright(pixels: RgbImage, orientation: int) -> RgbImage:
+def _upright(pixels: UInt8[np.ndarray, "..."], orientation: int) -> UInt8[np.ndarray, "..."]:
     turns = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
     if orientation not in turns:
         return pixels
@@ -171,29 +197,32 @@ def _upright(pixels: RgbImage, orientation: int) -> RgbImage:
 
 
 def _to_srgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode in _SIXTEEN_BITS:
-        image = _high_byte(image)
-    if image.mode in ("F", "I"):
-        raise BadSample(RejectReason.UNSUPPORTED, name, f"pixels of mode {image.mode}: float and 32-bit images have no agreed range")
     profile = image.info.get("icc_profile")
-    if profile and image.mode in ("RGB", "L", "CMYK"):
-        image = _through_profile(image, profile)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    image = _eight_bits(image, name)
+    if image.mode in _TRANSPARENT or "transparency" in image.info:
         layered = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layered.size, (255, 255, 255, 255)), layered).convert("RGB")
-    return image.convert("RGB")
+        colors = _through_profile(layered.convert("RGB"), profile)
+        return Image.composite(colors, Image.new("RGB", colors.size, "white"), layered.getchannel("A"))
+    return _through_profile(image if image.mode in ("L", "CMYK") else image.convert("RGB"), profile).convert("RGB")
 
 
-def _through_profile(image: Image.Image, profile: bytes) -> Image.Image:
+def _through_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
+    if not profile:
+        return image
     try:
         converted = ImageCms.profileToProfile(
             image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB",
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return image  # a profile that cannot be read counts as sRGB
-    if converted is None:
-        return image
+    assert converted is not None, "it is None only where the conversion is done in place"
     return converted
+
+
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    if image.mode in _NO_AGREED_RANGE:
+        raise BadSample(RejectReason.UNSUPPORTED, name, f"pixels of mode {image.mode}: float, 32-bit and CIELAB ones have no agreed range")
+    return _high_byte(image) if image.mode in _SIXTEEN_BITS else image
 
 
 def _high_byte(image: Image.Image) -> Image.Image:
@@ -201,16 +230,13 @@ def _high_byte(image: Image.Image) -> Image.Image:
 
 
 def _mask_levels(image: Image.Image, name: str) -> MaskImage:
-    if image.mode in _SIXTEEN_BITS:
-        image = _high_byte(image)
-    if image.mode in ("F", "I"):
-        raise BadSample(RejectReason.UNSUPPORTED, name, f"pixels of mode {image.mode}: float and 32-bit masks have no agreed range")
+    image = _eight_bits(image, name)
     if image.mode == "P" and "transparency" not in image.info:
         colors = np.asarray(image.convert("RGB"))
         if (colors == colors[..., :1]).all():
             return np.ascontiguousarray(colors[..., 0])
         return np.where(np.asarray(image) > 0, np.uint8(255), np.uint8(0))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode in _TRANSPARENT or "transparency" in image.info:
         alpha = np.asarray(image.convert("RGBA"))[..., 3]
         if (alpha < 255).any():
             return np.ascontiguousarray(alpha)

@@ -29,10 +29,12 @@ PHOTOGRAPHS = pa.schema([
     pa.field("image_sha256", pa.string()), pa.field("mask_sha256", pa.string()), pa.field("licence", _dictionary),
 ])
 
-# One row per training or test pair. `method` says how the composite came to be ("published" where it was given).
+# One row per training or test pair. `method` says how the composite came to be ("published" where it was given);
+# `plate_path` is the clean background, null where there is none.
 PAIRS = pa.schema([
     *_identity, *_split,
     pa.field("composite_path", pa.string()), pa.field("mask_path", pa.string()), pa.field("target_path", pa.string()),
+    pa.field("plate_path", pa.string()),
     *_shape, pa.field("label", _dictionary), pa.field("method", _dictionary), pa.field("composite_fmse", pa.float32()),
     pa.field("target_phash", pa.uint64()),
     pa.field("composite_sha256", pa.string()), pa.field("mask_sha256", pa.string()), pa.field("target_sha256", pa.string()),

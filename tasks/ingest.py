@@ -52,9 +52,11 @@ from tasks.sources.candidates import (
     PhotographCandidate,
     RetouchCandidate,
 )
+from tasks.sources.coco import list_coco
 from tasks.sources.composites import list_composites
 from tasks.sources.iharmony4 import COMPOSITES, list_iharmony4, write_lists
 from tasks.sources.photos import list_photos
+from tasks.sources.realhm import list_realhm
 from tasks.sources.retouch import list_retouch
 from tasks.sources.starter import list_starter, write_starter
 from tasks.splits import SPLITS, check_groups, choose_split
@@ -63,7 +65,9 @@ from tasks.synthesis import illuminants_for
 SOURCES: dict[str, Callable[[Params], Candidates]] = {
     "starter": list_starter,
     "photos": list_photos,
+    "coco": list_coco,
     "iharmony4": list_iharmony4,
+    "realhm": list_realhm,
     "retouch": list_retouch,
     "composites": list_composites,
 }

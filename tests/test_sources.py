@@ -13,7 +13,7 @@ from tasks.sources.composites import list_composites
 from tasks.sources.iharmony4 import CompositeName, list_iharmony4, parse_name, read_lists, write_lists
 from tasks.sources.listing import check_inside, safe_key
 from tasks.sources.photos import list_photos
-from tasks.sources.retouch import frame_mask, list_retouch
+from tasks.sources.retouch import list_retouch
 from tasks.splits import SPLITS, check_groups, choose_split
 
 
@@ -163,6 +163,21 @@ def test_manifest_rows_that_cannot_be_used_are_rejects(raw, params):
     assert all("manifest.csv, line" in reject.detail for reject in candidates.rejects)
 
 
+def test_an_object_is_one_however_the_manifest_calls_its_mask(raw, params):
+    touch(raw / "photos", "images/a.jpg", "masks/a.png", "masks/b.png", "masks/b.bmp")
+    write_manifest(raw / "photos", "a,a,,,,,", "a.jpg,a.png,,,,,", "a,b.png,,,,,", "a,b.bmp,,,,,")
+    candidates = list_photos(params)
+    assert len(candidates.photographs) == len({one.key for one in candidates.photographs}) == 3
+    assert reasons(candidates) == {"photos_a": RejectReason.DUPLICATE}
+
+
+def test_a_folder_with_an_images_name_is_no_image(raw, params):
+    touch(raw / "photos", "images/a.png", "images/a.jpg/inside.txt", "masks/a.png", "images/b.jpg/inside.txt", "masks/b.png")
+    candidates = list_photos(params)
+    assert [one.image_path for one in candidates.photographs] == ["data/raw/photos/images/a.png"]
+    assert reasons(candidates) == {"photos_b": RejectReason.MISSING}
+
+
 def test_a_manifest_with_a_wrong_split_or_column_is_refused(raw, params):
     touch(raw / "photos", "images/a.jpg", "masks/a.png")
     write_manifest(raw / "photos", "a,a,x,training,,,")
@@ -258,6 +273,51 @@ def test_without_a_validation_list_some_training_photographs_are_taken_and_never
     assert {pair.split for pair in list_iharmony4(params).pairs} == {"train"}
 
 
+@pytest.fixture
+def cc_harmony(raw):
+    """ccHarmony as it is published: lists that name masks, two composites of each of three objects."""
+    folder = raw / "iHarmony4" / "ccHarmony"
+    masks = ("Canon1DsMkIII_0016_a", "Canon1DsMkIII_0016_b", "IMG_0281_a")
+    touch(folder, *(f"masks/{mask}.png" for mask in masks), *(f"composite_images/{mask}_{k}.jpg" for mask in masks for k in (1, 10)),
+          "real_images/Canon1DsMkIII_0016.jpg", "real_images/IMG_0281.jpg")
+    (folder / "train_list.txt").write_text("IMG_0281_a\n")
+    (folder / "test_list.txt").write_text("Canon1DsMkIII_0016_a\nCanon1DsMkIII_0016_b\n")
+    return folder
+
+
+def test_ccharmonys_lists_name_masks_and_stand_for_their_composites(cc_harmony, params):
+    found = {pair.key.removeprefix("iharmony4_ccHarmony_"): pair for pair in list_iharmony4(params).pairs}
+    assert set(found) == {f"{mask}_{k}" for mask in ("Canon1DsMkIII_0016_a", "Canon1DsMkIII_0016_b", "IMG_0281_a") for k in (1, 10)}
+    pair = found["Canon1DsMkIII_0016_b_10"]
+    assert pair.mask_path.endswith("masks/Canon1DsMkIII_0016_b.png")
+    assert pair.target_path.endswith("real_images/Canon1DsMkIII_0016.jpg")
+    assert pair.split == "test"
+    assert pair.group == found["Canon1DsMkIII_0016_a_1"].group != found["IMG_0281_a_1"].group
+
+
+def test_a_listed_mask_without_composites_is_missing(cc_harmony, params):
+    (cc_harmony / "test_list.txt").write_text("IMG_9999_a\nCanon1DsMkIII_0016_a\n")
+    candidates = list_iharmony4(params)
+    assert reasons(candidates) == {"iharmony4_ccHarmony_IMG_9999_a": RejectReason.MISSING}
+    assert len(candidates.pairs) == 4
+
+
+def test_masks_and_targets_are_taken_with_the_suffix_they_have(raw, params):
+    folder = raw / "iHarmony4" / "HVIDIT"
+    touch(folder, "composite_images/Image001_1_2.png", "masks/Image001_1.jpg", "real_images/Image001.png")
+    (folder / "HVIDIT_test.txt").write_text("Image001_1_2.png\n")
+    (pair,) = list_iharmony4(params).pairs
+    assert all(Path(path).is_file() for path in (pair.composite_path, pair.mask_path, pair.target_path))
+
+
+def test_composites_that_differ_by_their_suffix_alone_are_one(raw, params):
+    folder = raw / "iHarmony4" / "HCOCO"
+    touch(folder, "composite_images/c1_2_3.png", "composite_images/c1_2_3.jpg", "masks/c1_2.png", "real_images/c1.jpg")
+    (folder / "HCOCO_test.txt").write_text("c1_2_3.jpg\nc1_2_3.png\n")
+    candidates = list_iharmony4(params)
+    assert (len(candidates.pairs), list(reasons(candidates).values())) == (1, [RejectReason.DUPLICATE])
+
+
 def test_lines_that_lead_outside_or_break_the_form_are_rejects(listed, params):
     with (listed / "HFlickr" / "HFlickr_test.txt").open("a") as handle:
         handle.write("../../secret_1_1.jpg\n/etc/a_1_1.jpg\nnonsense.jpg\nother/f_1_1.jpg\n\n")
@@ -296,15 +356,6 @@ def test_retouches_are_paired_by_name_and_may_have_no_mask(raw, params):
     assert (first.before_path, first.after_path) == ("data/raw/retouch_pairs/before/a.jpg", "data/raw/retouch_pairs/after/a.png")
     assert (first.mask_path, second.mask_path) == ("", "data/raw/retouch_pairs/masks/b.png")
     assert reasons(candidates) == {"retouch_c": RejectReason.MISSING, "retouch_z": RejectReason.MISSING}
-
-
-@given(st.integers(48, 300), st.integers(48, 300), st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None)
-def test_the_frame_mask_is_hard_inside_the_frame_and_of_fair_size(height, width, seed):
-    mask = frame_mask(height, width, rng=np.random.default_rng(seed))
-    assert mask.shape == (height, width)
-    assert set(np.unique(mask)) == {0, 255}
-    assert 0.05 < np.mean(mask > 0) < 0.46
 
 
 def test_real_composites_share_a_group_with_their_background(raw, params):

@@ -27,7 +27,7 @@ class PhotographCandidate:
 
 @dataclass(frozen=True)
 class PairCandidate:
-    """A composite, its mask and its target, all given. `method`: "published", or how it was made."""
+    """A composite, its mask and its target, all given. `method`: "published", or how it was made. `plate_path`: the clean background."""
 
     key: str
     source: str
@@ -40,6 +40,7 @@ class PairCandidate:
     label: str
     method: str
     licence: str
+    plate_path: str = ""  # where there is one
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ def list_composites(params: Params) -> Candidates:
         key = safe_key(SOURCE, name)
         try:
             image = find_named(images, image_names, name)
+            key = safe_key(SOURCE, image.stem)
             mask = find_stem(masks, mask_names, image.stem)
             if key in found:
                 raise BadSample(RejectReason.DUPLICATE, str(image), "listed twice in list.csv")

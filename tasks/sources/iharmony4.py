@@ -1,4 +1,4 @@
-"""iHarmony4 in its published layout; anything written in it, such as ccHarmony, HVIDIT or this project's own composites, is read alike.
+"""iHarmony4 in its published layout; what is written in it, such as HVIDIT, ccHarmony and this project's own composites, is read alike.
 
     <folder>/IHD_train.txt, IHD_test.txt          lines: HAdobe5k/composite_images/a0001_1_1.jpg
     <folder>/<Sub>/<Sub>_train.txt, <Sub>_test.txt    lines: a0001_1_1.jpg
@@ -6,10 +6,12 @@
     <folder>/<Sub>/masks/<image>_<object>.png
     <folder>/<Sub>/real_images/<image>.jpg
 
-Names are read from the right, for Hday2night's images contain '-' and others' may contain '_'. The list files are joined: either kind is
-enough. There is no published validation list: where no `_val.txt` stands, the hash of the photograph takes `ingest.val_share` of the
-training list.
-Source: the README and lists of bcmi/Image-Harmonization-Dataset-iHarmony4.
+Any folder below <folder> that holds composite_images/ is a sub-set. Names are read from the right, for Hday2night's images contain '-' and
+ccHarmony's '_' (its objects are a and b). ccHarmony's own lists, train_list.txt and test_list.txt beside composite_images/, name masks
+without suffix: such a line stands for every composite of that mask. Masks and targets are taken with whatever suffix they have. The lists
+are joined: any kind is enough. There is no published validation list: where no `_val.txt` stands, the hash of the photograph takes
+`ingest.val_share` of the training list.
+Source: the READMEs and lists of bcmi/Image-Harmonization-Dataset-iHarmony4 and bcmi/Image-Harmonization-Dataset-ccHarmony.
 """
 
 from collections.abc import Iterable
@@ -20,7 +22,7 @@ from tasks.files import write_bytes
 from tasks.params import Params
 from tasks.rejects import BadSample, RejectReason
 from tasks.sources.candidates import Candidates, ListingReject, PairCandidate
-from tasks.sources.listing import check_inside, safe_key, source_folder
+from tasks.sources.listing import IMAGE_SUFFIXES, check_inside, check_utf8, image_files, safe_key, source_folder
 from tasks.splits import SPLITS, choose_split
 
 SOURCE = "iharmony4"
@@ -70,25 +72,39 @@ def list_iharmony4(params: Params) -> Candidates:
     if not entries and not rejects:
         raise ValueError(f"ingest.folders.{SOURCE}: no list file below {folder} names a composite; expected {LAYOUT}")
     has_val = any(folder.glob("IHD_val.txt")) or any(folder.glob("*/*_val.txt"))
-    pairs = []
+    files = {kind: {subset: _files(folder / subset / kind) for subset in {subset for subset, _ in entries}} for kind in (MASKS, TARGETS)}
+    pairs: dict[str, PairCandidate] = {}
     for (subset, name), split in sorted(entries.items()):
         key = safe_key(SOURCE, f"{subset}_{PurePosixPath(name).stem}")
+        composite = folder / subset / COMPOSITES / name
         try:
             parts = parse_name(name)
+            if key in pairs:
+                raise BadSample(RejectReason.DUPLICATE, str(composite), f"{pairs[key].composite_path} is listed too")
         except BadSample as bad:
-            rejects.append(ListingReject(key, SOURCE, subset, str(folder / subset / COMPOSITES / name), bad.reason, bad.detail))
+            rejects.append(ListingReject(key, SOURCE, subset, str(composite), bad.reason, bad.detail))
             continue
         group = f"{SOURCE}/{subset}/{parts.image}"
         if split == "train" and not has_val:
             split = choose_split(group, val_share=params.ingest.val_share, test_share=0.0)  # noqa: PLW2901
-        pairs.append(PairCandidate(
-            key=key, source=SOURCE, subset=subset, split=split, group=group,
-            composite_path=(folder / subset / COMPOSITES / name).as_posix(),
-            mask_path=(folder / subset / MASKS / f"{parts.image}_{parts.object}.png").as_posix(),
-            target_path=(folder / subset / TARGETS / f"{parts.image}.jpg").as_posix(),
+        mask = _named(files[MASKS][subset], f"{parts.image}_{parts.object}", ".png")
+        target = _named(files[TARGETS][subset], parts.image, ".jpg")
+        pairs[key] = PairCandidate(
+            key=key, source=SOURCE, subset=subset, split=split, group=group, composite_path=composite.as_posix(),
+            mask_path=(folder / subset / MASKS / mask).as_posix(), target_path=(folder / subset / TARGETS / target).as_posix(),
             label="", method=METHOD, licence="",
-        ))
-    return Candidates(pairs=tuple(sorted(pairs, key=lambda pair: pair.key)), rejects=tuple(rejects))
+        )
+    return Candidates(pairs=tuple(pairs[key] for key in sorted(pairs)), rejects=tuple(rejects))
+
+
+def _files(folder: Path) -> dict[str, list[str]]:
+    return image_files(folder) if folder.is_dir() else {}
+
+
+def _named(files: dict[str, list[str]], stem: str, suffix: str) -> str:
+    """The file with this stem; where there is none, or more than one, the one that the published layout has."""
+    names = files.get(stem, [])
+    return names[0] if len(names) == 1 else f"{stem}{suffix}"
 
 
 def read_lists(folder: Path) -> tuple[dict[tuple[str, str], str], list[ListingReject]]:
@@ -98,20 +114,37 @@ def read_lists(folder: Path) -> tuple[dict[tuple[str, str], str], list[ListingRe
     """
     entries: dict[tuple[str, str], str] = {}
     rejects: list[ListingReject] = []
-    subsets = sorted(path.name for path in folder.iterdir() if (path / COMPOSITES).is_dir())
+    composites = _composites(folder, rejects)
     for split in SPLITS:
-        lists = [(folder / f"IHD_{split}.txt", "")] + [(folder / subset / f"{subset}_{split}.txt", subset) for subset in subsets]
+        lists = [(folder / f"IHD_{split}.txt", "")]
+        lists += [(folder / subset / name, subset) for subset in composites for name in (f"{subset}_{split}.txt", f"{split}_list.txt")]
         for path, subset in lists:
             for line in _lines(path):
                 try:
-                    entry = _entry(line, subset, folder)
+                    found = _entries(line, subset, folder, composites)
                 except BadSample as bad:
                     key = safe_key(SOURCE, f"{subset or 'IHD'}_{line}")
                     rejects.append(ListingReject(key, SOURCE, subset or "IHD", bad.path, bad.reason, f"{path}: {bad.detail}"))
                     continue
-                if entries.setdefault(entry, split) != split:
-                    raise ValueError(f"{path}: {'/'.join(entry)} is in the lists of two splits, {entries[entry]} and {split}")
+                for entry in found:
+                    if entries.setdefault(entry, split) != split:
+                        raise ValueError(f"{path}: {'/'.join(entry)} is in the lists of two splits, {entries[entry]} and {split}")
     return entries, rejects
+
+
+def _composites(folder: Path, rejects: list[ListingReject]) -> dict[str, dict[str, list[str]]]:
+    """The composites' names by sub-set and, within it, by their mask's stem."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for subset in sorted(path.name for path in folder.iterdir() if (path / COMPOSITES).is_dir()):
+        try:
+            check_utf8(f"{folder}/{subset}")
+        except BadSample as bad:
+            rejects.append(ListingReject(safe_key(SOURCE, subset), SOURCE, "IHD", bad.path, bad.reason, bad.detail))
+            continue
+        found[subset] = {}
+        for stem, names in image_files(folder / subset / COMPOSITES).items():
+            found[subset].setdefault(stem.rpartition("_")[0], []).extend(names)
+    return found
 
 
 def _lines(path: Path) -> list[str]:
@@ -124,12 +157,17 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _entry(line: str, subset: str, folder: Path) -> tuple[str, str]:
+def _entries(line: str, subset: str, folder: Path, composites: dict[str, dict[str, list[str]]]) -> list[tuple[str, str]]:
+    """What a line names as (sub-set, file name): one composite, or all those of a mask."""
     check_inside(line, folder)
     if subset and "/" not in line:
-        return subset, line
+        if PurePosixPath(line).suffix.lower() in IMAGE_SUFFIXES:
+            return [(subset, line)]
+        if line not in composites[subset]:
+            raise BadSample(RejectReason.MISSING, str(folder / subset / MASKS / line), f"no composite of a mask {line!r}")
+        return [(subset, name) for name in composites[subset][line]]
     parts = PurePosixPath(line).parts
     if len(parts) != 3 or parts[1] != COMPOSITES or (subset and parts[0] != subset):
         expected = "a bare name" if subset else f"<Sub>/{COMPOSITES}/<name>"
         raise BadSample(RejectReason.BAD_NAME, line, f"not {expected}")
-    return parts[0], parts[2]
+    return [(parts[0], parts[2])]

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -34,13 +35,22 @@ def required_folder(folder: Path, name: str, *, source: str, layout: str) -> Pat
 
 
 def image_files(folder: Path) -> dict[str, list[str]]:
-    """The names of the image files in `folder` (not below it) by stem, each list sorted; hidden files are passed over."""
+    """The names of the image files in `folder` (not below it) by stem, each list sorted; hidden files and folders are passed over."""
     found: dict[str, list[str]] = {}
-    for name in sorted(entry.name for entry in folder.iterdir()):
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if not _is_folder(entry))
+    for name in names:
         path = PurePosixPath(name)
         if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
             found.setdefault(path.stem, []).append(name)
     return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that leads nowhere: whoever reads it says so
 
 
 def find_named(folder: Path, files: Mapping[str, list[str]], name: str) -> Path:
@@ -56,17 +66,22 @@ def find_named(folder: Path, files: Mapping[str, list[str]], name: str) -> Path:
 
 def find_stem(folder: Path, files: Mapping[str, list[str]], stem: str) -> Path:
     """The one file in `folder` with this stem. BadSample if its name is not UTF-8, there is none, or there are several."""
-    try:
-        stem.encode()
-    except UnicodeEncodeError:
-        shown = stem.encode(errors="surrogateescape").decode("latin-1")
-        raise BadSample(RejectReason.BAD_NAME, f"{folder}/{shown}", "the name is not UTF-8") from None
+    check_utf8(f"{folder}/{stem}")
     names = files.get(stem, [])
     if len(names) > 1:
         raise BadSample(RejectReason.DUPLICATE, str(folder / stem), f"{stem!r} may be any of {', '.join(names)}")
     if not names:
         raise BadSample(RejectReason.MISSING, str(folder / stem), f"no image file {stem!r} in {folder}")
     return folder / names[0]
+
+
+def check_utf8(name: str) -> None:
+    """Raise BadSample if a file's name is not UTF-8: no table could hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = name.encode(errors="surrogateescape").decode("latin-1")
+        raise BadSample(RejectReason.BAD_NAME, shown, "the name is not UTF-8") from None
 
 
 def check_inside(name: str, folder: Path) -> None:

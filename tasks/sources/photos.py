@@ -46,6 +46,7 @@ def _from_manifest(manifest: Path, images: Path, masks: Path) -> Candidates:
         try:
             image = find_named(images, image_names, row["image"])
             mask = find_named(masks, mask_names, row["mask"])
+            key = safe_key(SOURCE, mask.stem if len(mask_names[mask.stem]) == 1 else mask.name)  # however the manifest calls it
             if key in found:
                 raise BadSample(RejectReason.DUPLICATE, str(mask), f"listed twice in {manifest}, again in line {line}")
         except BadSample as bad:

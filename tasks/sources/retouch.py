@@ -4,12 +4,10 @@
     <folder>/after/<name>.<jpg|png|...>     the same stem and the same size
     <folder>/masks/<name>.png               optional: the object
 
-Where a pair has no mask its `mask_path` is the empty string, and whoever writes shards takes `frame_mask`: an ellipse in the frame, drawn
-from the pair's key. A retouch of the whole frame is a fair example with any region as its foreground.
+Where a pair has no mask its `mask_path` is the empty string, and whoever writes shards draws a region of the frame from the pair's key
+(`tasks.augment.random_region`): a retouch of the whole frame is a fair example with any region as its foreground. Both directions are used:
+once the photograph before the retouch is the target, once the one after it.
 """
-
-import numpy as np
-from jaxtyping import UInt8
 
 from tasks.params import Params
 from tasks.rejects import BadSample, RejectReason
@@ -18,7 +16,6 @@ from tasks.sources.listing import find_stem, image_files, required_folder, safe_
 
 SOURCE = "retouch"
 LAYOUT = "before/ and after/ with files of equal names, and an optional masks/"
-_SIDES = (0.30, 0.75)  # an ellipse's axes as shares of the frame's sides: it covers 7 to 44 % of the frame
 
 
 def list_retouch(params: Params) -> Candidates:
@@ -44,19 +41,6 @@ def list_retouch(params: Params) -> Candidates:
         ))
     rejects += [_orphan(stem) for stem in sorted(set(mask_names) - set(befores) - set(afters))]
     return Candidates(retouches=tuple(sorted(found, key=lambda pair: pair.key)), rejects=tuple(rejects))
-
-
-def frame_mask(height: int, width: int, *, rng: np.random.Generator) -> UInt8[np.ndarray, "H W"]:
-    """A hard elliptic mask (0 or 255) wholly inside a `height` x `width` frame, its place and axes drawn from `rng`.
-
-    Its axes are 30 to 75 % of the frame's sides, so that foreground and background are both of use.
-    """
-    tall, wide = rng.uniform(*_SIDES, size=2)
-    top, left = rng.uniform(0.0, 1.0 - tall), rng.uniform(0.0, 1.0 - wide)
-    rows = ((np.arange(height) + 0.5) / height - top) / tall * 2.0 - 1.0
-    columns = ((np.arange(width) + 0.5) / width - left) / wide * 2.0 - 1.0
-    inside = rows[:, None] ** 2 + columns[None, :] ** 2 <= 1.0
-    return np.where(inside, np.uint8(255), np.uint8(0))
 
 
 def _orphan(stem: str) -> ListingReject:
