@@ -21,7 +21,7 @@ MAX_FILE_BYTES = 256 << 20  # of one encoded image
 MAX_ROWS = 64  # of one request
 
 
-class ServedHarmonizer(mlflow.pyfunc.PythonModel):
+class ServedHarmonizer(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """One row per image: `composite` and `mask` (and `plate`, for a model that takes one) as the bytes of PNG, JPEG, TIFF, WebP or BMP
     files; over HTTP as base64. The answer's column `harmonized` holds PNG files of the composites' sizes, 8 bit, sRGB-encoded.
     """

@@ -235,6 +235,30 @@ class Evaluate(Section):
     batch_size: Count
 
 
+class Study(Section):
+    folder: Path
+    methods: Annotated[list[str], Field(min_length=2)]
+    num_images: Count
+    max_side: Side
+    votes_per_rater: Count
+    ridge: Positive
+    num_resamples: Annotated[int, Field(ge=100)]
+
+
+class Release(Section):
+    inbox: Path
+    webhook: Annotated[str, Field(pattern=r"^(https?://.*)?$")]
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+    resamples: Annotated[int, Field(ge=100)]
+    max_fmse_growth: NonNegative
+    max_group_growth: NonNegative
+    min_group_images: Count
+    min_do_no_harm: Share
+    max_natural_fmse: Positive
+    max_latency_ms: Positive
+    max_megabytes: Positive
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -246,6 +270,8 @@ class Params(Section):
     augment: Augment
     train: Train
     evaluate: Evaluate
+    study: Study
+    release: Release
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Params":
