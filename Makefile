@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test check bench ui configure
+.PHONY: help install pipeline test check bench ui study configure
 
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
 	command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
@@ -39,6 +39,9 @@ bench: install  ## all benchmarks, or one: NAME=mining
 
 ui: install  ## look at the runs in a browser (MLflow)
 	@exec mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+study: install  ## ask people which method looks more natural, on a page of their browser; FIT=1 says what the votes say
+	@exec python -m $(if $(FIT),flows.study,apps.study $(if $(HOST),--host "$(HOST)"))
 
 configure: install  ## lay a profile over params.yaml: PROFILE=photos RAW=/path/to/your/photographs
 	@exec python -m flows.configure "$(or $(PROFILE),starter)" $(if $(RAW),--raw "$(RAW)")
