@@ -16,8 +16,13 @@ One rule for every kind of file, so that a pixel means the same whoever wrote it
 
 import errno
 import io
+import math
 import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -37,6 +42,7 @@ _FAULTS_OF_THE_FILE = frozenset({errno.EACCES, errno.EISDIR, errno.ELOOP, errno.
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _TRANSPARENT = ("RGBA", "LA", "PA")
 _NO_AGREED_RANGE = ("F", "I", "LAB", "HSV")
+_FILTERS_OF_WARNINGS = Lock()
 
 RgbImage = UInt8[np.ndarray, "H W 3"]
 MaskImage = UInt8[np.ndarray, "H W"]
@@ -159,7 +165,7 @@ def _opened(data: bytes, name: str, max_megapixels: float) -> Image.Image:
         except MemoryError:
             raise
         except Exception as error:  # the bytes are here already: whatever a reader stumbles over is the file's fault
-            raise BadSample(RejectReason.UNREADABLE, name, f"its header cannot be read ({error})") from error
+            raise _unreadable(error, name) from error
         width, height = opened.size
         if width * height > max_megapixels * 1e6:
             raise BadSample(RejectReason.TOO_LARGE, name, f"{width}x{height} px, over ingest.max_megapixels = {max_megapixels:g}")
@@ -169,12 +175,29 @@ def _opened(data: bytes, name: str, max_megapixels: float) -> Image.Image:
 
 def _loaded(opened: Image.Image, name: str) -> Image.Image:
     try:
-        opened.load()
+        with _no_warning_of_size(opened):
+            opened.load()
     except MemoryError:
         raise
     except Exception as error:  # as above
-        raise BadSample(RejectReason.UNREADABLE, name, f"cannot be decoded ({error})") from error
+        raise _unreadable(error, name) from error
     return opened
+
+
+@contextmanager
+def _no_warning_of_size(opened: Image.Image) -> Iterator[None]:
+    """Pillow's reader of TIFF asks for Pillow's own limit once more, when it loads; the process's filters are one thread's at a time."""
+    if opened.format != "TIFF" or opened.width * opened.height <= (Image.MAX_IMAGE_PIXELS or math.inf):
+        yield
+        return
+    with _FILTERS_OF_WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def _unreadable(error: Exception, name: str) -> BadSample:
+    reason = RejectReason.TOO_LARGE if isinstance(error, Image.DecompressionBombError) else RejectReason.UNREADABLE
+    return BadSample(reason, name, f"cannot be decoded ({error})")
 
 
 def _orientation(opened: Image.Image) -> int:

@@ -55,6 +55,7 @@ from tasks.sources.candidates import (
 from tasks.sources.coco import list_coco
 from tasks.sources.composites import list_composites
 from tasks.sources.iharmony4 import COMPOSITES, list_iharmony4, write_lists
+from tasks.sources.listing import LONGEST_NAME
 from tasks.sources.photos import list_photos
 from tasks.sources.realhm import list_realhm
 from tasks.sources.retouch import list_retouch
@@ -211,7 +212,7 @@ def _plan_objects(candidates: Candidates, params: Params) -> list[PlannedObject]
 
 def _image_id(candidate: PhotographCandidate, owners: dict[tuple[str, str], str]) -> str:
     """The photograph's name in the layout, of letters, digits and '-' only, for '_' separates; a hash tells apart what would be equal."""
-    stem = Path(candidate.image_path).stem
+    stem = Path(candidate.image_path).stem[:LONGEST_NAME]
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in stem)
     if owners.setdefault((candidate.source, plain), candidate.image_path) == candidate.image_path:
         return plain

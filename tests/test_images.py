@@ -1,7 +1,10 @@
 """Images: one meaning for every kind of file, refusal before decoding, exact round trips."""
 
+import contextlib
 import io
+import os
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -48,7 +51,7 @@ def test_a_plain_jpeg_decodes_to_pillows_pixels(photograph):
     assert np.array_equal(decode_image(data, name="x"), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied_as_pillow_applies_it(photograph, kind, orientation):
     exif = Image.Exif()
@@ -56,6 +59,28 @@ def test_exif_orientation_is_applied_as_pillow_applies_it(photograph, kind, orie
     data = saved(Image.fromarray(photograph(40, 56, 2)), kind, exif=exif)
     wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
     assert np.array_equal(decode_image(data, name="x"), wanted)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_once(photograph, orientation):
+    image = photograph(40, 56, 2)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    plain = decode_image(saved(Image.fromarray(image), "PNG", exif=exif), name="x")
+    turned = decode_image(saved(Image.fromarray(image), "TIFF", tiffinfo={0x0112: orientation}), name="x")
+    assert np.array_equal(turned, plain)
+
+
+@pytest.mark.filterwarnings("ignore:.*EXIF:UserWarning")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [
+    b"Exif\0\0nonsense", b"Exif\0\0MM\0*\xff\xff\xff\xff",
+    b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\xff\0\x01\0\0\0\0\0\0\0",
+])
+def test_exif_that_cannot_be_read_turns_nothing(photograph, kind, exif):
+    data = saved(Image.fromarray(photograph(40, 56, 2)), kind, exif=exif)
+    assert decode_image(data, name="x").shape == (40, 56, 3)
+    assert decode_mask(data, name="x").shape == (40, 56)
 
 
 def test_orientation_turns_a_mask_with_its_image(photograph, object_mask):
@@ -115,6 +140,13 @@ def test_a_profile_of_another_space_is_converted():
     assert np.abs(decoded[0, 0].astype(int) - [128, 128, 200]).max() <= 2
 
 
+@pytest.mark.parametrize("form", [lambda image: image.convert("RGBA"), lambda image: image.quantize(4)])
+def test_a_profile_counts_beside_transparency_and_palettes(form):
+    image = form(Image.new("RGB", (20, 20), (200, 128, 128)))
+    decoded = decode_image(saved(image, "PNG", icc_profile=profile_with_red_and_blue_exchanged()), name="x")
+    assert np.abs(decoded[0, 0].astype(int) - [128, 128, 200]).max() <= 2
+
+
 def test_a_broken_profile_counts_as_srgb(photograph):
     image = photograph(30, 40, 4)
     assert np.array_equal(decode_image(saved(Image.fromarray(image), "PNG", icc_profile=b"nonsense" * 30), name="x"), image)
@@ -158,6 +190,20 @@ def test_a_bomb_is_refused_by_its_header_and_the_message_names_the_limit(width, 
     assert raised.value.reason is RejectReason.TOO_LARGE
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_images_between_pillows_limit_and_ours_are_read_without_a_warning(monkeypatch, kind):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # Pillow's is 89 megapixels: it warns from there on, and warnings are errors here
+    data = saved(Image.new("RGB", (50, 40)), kind)
+    assert decode_image(data, name="x").shape == (40, 50, 3)
+    with pytest.raises(BadSample, match=r"50x40 px, over ingest\.max_megapixels = 0\.0019"):
+        decode_image(data, name="x", max_megapixels=0.0019)
+
+
+def test_an_image_over_twice_pillows_limit_is_too_large_where_pillow_insists(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    assert reason_of(saved(Image.new("RGB", (50, 40)), "TIFF")) is RejectReason.TOO_LARGE
+
+
 def test_damaged_and_foreign_bytes_are_unreadable(photograph):
     jpeg, png = encode_jpeg(photograph(60, 60, 5), 90), encode_png(photograph(60, 60, 5))
     foreign = (b"", b"\0" * 64, b"%PDF-1.4 nonsense", b"%!PS-Adobe-3.0 EPSF-3.0\n")
@@ -165,8 +211,41 @@ def test_damaged_and_foreign_bytes_are_unreadable(photograph):
         assert reason_of(data) is RejectReason.UNREADABLE
 
 
-def test_float_pixels_are_unsupported():
-    assert reason_of(saved(Image.fromarray(np.zeros((20, 20), np.float32)), "TIFF")) is RejectReason.UNSUPPORTED
+def test_pixels_without_an_agreed_range_are_unsupported():
+    cielab = ImageCms.profileToProfile(
+        Image.new("RGB", (20, 20), (9, 99, 199)), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB",
+    )
+    for image in (Image.fromarray(np.zeros((20, 20), np.float32)), Image.fromarray(np.zeros((20, 20), np.int32)), cielab):
+        data = saved(image, "TIFF")
+        assert reason_of(data) is RejectReason.UNSUPPORTED
+        with pytest.raises(BadSample, match="no agreed range"):
+            decode_mask(data, name="x")
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_damaged_bytes_become_pixels_or_a_reason(damaged_files, data):
+    content = bytearray(data.draw(st.sampled_from(damaged_files)))
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    for decode in (decode_image, decode_mask):
+        with contextlib.suppress(BadSample), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert decode(bytes(content[: data.draw(st.integers(1, len(content)))]), name="x", max_megapixels=1.0).dtype == np.uint8
+
+
+@pytest.fixture(scope="module")
+def damaged_files(photograph):
+    """One small file of each kind, to be damaged."""
+    image = Image.fromarray(photograph(12, 16, 1))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return [
+        saved(image, "JPEG", exif=exif), saved(image, "JPEG", icc_profile=profile), saved(image.convert("CMYK"), "JPEG"),
+        saved(image, "PNG", exif=exif, icc_profile=profile), saved(image.convert("P"), "PNG"), saved(image, "BMP"),
+        saved(image, "WEBP", exif=exif), saved(image, "TIFF"), saved(image.convert("CMYK"), "TIFF"),
+    ]
 
 
 def test_missing_files_and_folders_are_bad_samples(tmp_path):
@@ -177,6 +256,20 @@ def test_missing_files_and_folders_are_bad_samples(tmp_path):
         with pytest.raises(BadSample) as raised:
             reader(tmp_path)
         assert raised.value.reason is RejectReason.UNREADABLE
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(BadSample, match="not a plain file"):
+        read_image(tmp_path / "x.png")
+
+
+def test_a_file_beyond_all_images_is_not_read(tmp_path):
+    with (tmp_path / "x.png").open("wb") as handle:
+        handle.truncate((2 << 30) + 1)  # no byte of it on the disk
+    with pytest.raises(BadSample) as raised:
+        read_image(tmp_path / "x.png")
+    assert raised.value.reason is RejectReason.TOO_LARGE
 
 
 def test_a_link_loop_is_unreadable(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from tasks.params import Params
 from tasks.rejects import BadSample, RejectReason
 
+LONGEST_NAME = 160  # letters of a file's name that go into names of ours, which a file system lets be 255 bytes long
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 
 
@@ -116,9 +117,10 @@ def read_csv(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
 def safe_key(source: str, name: str) -> str:
     """`<source>_<name>` of letters, digits, '_' and '-' only, fit for file names and tar members.
 
-    Other characters become '-', and a hash of the true name is appended, so that different names keep different keys.
+    Other characters become '-', long names are cut, and then a hash of the true name is appended, so that different names keep different
+    keys.
     """
-    plain = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    plain = re.sub(r"[^A-Za-z0-9_-]", "-", name)[:LONGEST_NAME]
     if plain != name:
         plain = f"{plain}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"
     return f"{source}_{plain}"

@@ -65,15 +65,14 @@ def _from_names(images: Path, masks: Path) -> Candidates:
     rejects = []
     used = set()
     for stem in sorted(mask_names):
-        key = safe_key(SOURCE, stem)
+        key, owner = safe_key(SOURCE, stem), _owner(stem, image_names)
+        used.add(owner)
         try:
             mask = find_stem(masks, mask_names, stem)
-            owner = _owner(stem, image_names)
             image = find_stem(images, image_names, owner)
         except BadSample as bad:
             rejects.append(ListingReject(key, SOURCE, SOURCE, bad.path, bad.reason, bad.detail))
             continue
-        used.add(owner)
         found[key] = PhotographCandidate(
             key=key, source=SOURCE, subset=SOURCE, split=None, group=f"{SOURCE}/{SOURCE}/{owner}",
             image_path=image.as_posix(), mask_path=mask.as_posix(), label="", licence="",
