@@ -4,7 +4,7 @@ from prefect import flow
 
 from flows.console import progress
 from flows.stage import run_stage
-from flows.tracking import tracked_run
+from flows.tracking import read_lineage, tracked_run
 from tasks.evaluate import evaluate as measure
 from tasks.params import load_params
 
@@ -14,7 +14,8 @@ def evaluate() -> None:
     """Write the benchmark's metrics and the report."""
     params = load_params()
     with tracked_run("evaluate", params) as run, progress("evaluate") as advance:
-        measure(params, advance)  # writes its own metrics file, one level per benchmark and method
+        # It writes its own metrics file, one level per benchmark and method.
+        measure(params, advance, lineage=read_lineage("evaluate", params))
         run.finish_from_file()
         run.artifact(params.paths.report)
 

@@ -147,12 +147,42 @@ class Execution:
         self._client.log_artifact(self.run_id, str(path))
 
 
+def absolute_store_uri() -> str:
+    """`store_uri` for processes in other folders."""
+    uri = store_uri()
+    path = uri.removeprefix("sqlite:///")
+    return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
+
+
+def end_left_open(run_id: str) -> None:
+    """End as KILLED a run whose process was killed, and those nested below it that are still open."""
+    from mlflow.exceptions import MlflowException
+
+    client, experiment = open_store()
+    try:
+        left = [client.get_run(run_id)]
+    except MlflowException:
+        return
+    while left:
+        run = left.pop()
+        left += client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one level, keys joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
+
+
+def read_lineage(stage: str, params: Params) -> dict[str, str]:
+    """Where a stage's results come from: the git commit, where there is one, and DVC's hash of each input that another stage put out."""
+    commit = _commit()
+    inputs = read_inputs(stage, {name: str(path) for name, path in params.paths})
+    return ({"git commit": commit} if commit else {}) | {f"{path}, DVC": digest for path, digest in inputs.items()}
 
 
 def read_inputs(stage: str, paths: Mapping[str, str], files: tuple[Path, Path] = PROJECT_FILES) -> dict[str, str]:
@@ -221,14 +251,18 @@ def _log_inputs(client: "MlflowClient", run_id: str, stage: str, params: Params)
 
 def _versions() -> dict[str, str]:
     """Where the code and the data stood: the git commit, where there is one, and a hash of dvc.lock."""
-    tags = {}
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False) if _has_git() else None
-    if git is not None and git.returncode == 0:
-        tags["mlflow.source.git.commit"] = git.stdout.strip()
+    commit = _commit()
+    tags = {"mlflow.source.git.commit": commit} if commit else {}
     lock = PROJECT_FILES[1]
     if lock.is_file():
         tags["dvc.lock"] = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
     return tags
+
+
+def _commit() -> str:
+    """The git commit that is checked out; empty where there is none, or no git."""
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False) if _has_git() else None
+    return git.stdout.strip() if git is not None and git.returncode == 0 else ""
 
 
 def _has_git() -> bool:

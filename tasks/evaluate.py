@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from models.harmonizer import Harmonizer
-from tasks.evaluation_report import as_markdown, chosen_cases, write_plots
+from tasks.evaluation_report import BenchmarkReport, Report, as_markdown, chosen_cases, write_plots
 from tasks.files import clear_folder, write_bytes, write_json
+from tasks.findings import read_findings
 from tasks.harmonizer_files import load_harmonizer
 from tasks.images import resize_image
 from tasks.measurements import COMPOSITE, HARMONIZED, Scored, Summary, as_table, summarize, write_measurements
@@ -23,6 +24,10 @@ from tasks.methods import Methods, check_answers, harmonize_examples, harmonizer
 from tasks.metrics import FLAVOURS, Flavour, score_flavours
 from tasks.params import Params
 from tasks.protocols import Example, describe, read_example, test_rows
+from tasks.provenance import describe_provenance
+from tasks.report_audit import audit_index
+from tasks.report_cases import make_cases
+from tasks.report_page.page import write_page
 from tasks.seeds import numpy_generator
 from tasks.sheets import Cell, Row, write_sheet
 
@@ -33,16 +38,21 @@ MAX_TILE = 256  # px, a picture on a sheet
 Advance = Callable[[int, int], None]  # called with (images done, images in all)
 
 
-def evaluate(params: Params, advance: Advance) -> Summary:
+def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | None = None) -> Summary:
     """Measure every benchmark of `params.evaluate`; `{benchmark: {method: {"mse", "fmse", "psnr", "ssim", "num_images", ...}}}`.
 
     Writes `metrics/evaluate.json` (that value), `metrics/plots/evaluate_*.csv`, and the report's folder anew: `per_image.parquet`, a
-    `sheet_<benchmark>.png` each, `summary.md`. Equal inputs give equal bytes.
+    `sheet_<benchmark>.png` each, `summary.md`, and the page `index.html`. Equal inputs give equal bytes.
+    lineage: what the page says of the code and the inputs besides what the files themselves tell: the commit, DVC's hashes.
     Raises ValueError if there is no trained harmonizer, or a benchmark has no test images: it names the key and what there is.
     """
     methods = load_methods(params)
     results, sizes = _measure(params, methods, FLAVOURS, advance)
     summary = {name: summarize(name, found, sizes[name], params.seed) for name, found in results.items()}
+    page = Report(
+        [_benchmark_report(name, found, summary[name], methods, params) for name, found in results.items()],
+        audit_index(params.paths.index), read_findings(params.paths.metrics), describe_provenance(params, lineage or {}),
+    )
     report = clear_folder(params.paths.report)
     write_json(params.paths.metrics / "evaluate.json", summary)
     write_measurements(report / "per_image.parquet", as_table(results))
@@ -51,6 +61,7 @@ def evaluate(params: Params, advance: Advance) -> Summary:
         _write_benchmark_sheet(report / f"sheet_{name}.png", name, found, methods.networks[HARMONIZED], params)
     protocols = {name: describe(benchmark) for name, benchmark in params.evaluate.benchmarks.items()}
     write_bytes(report / "summary.md", as_markdown(summary, protocols).encode())
+    write_page(report / "index.html", page)
     return summary
 
 
@@ -126,6 +137,17 @@ def _score_all(
             yield from (future.result() for future in scoring)
             scoring = [pool.submit(score, *each) for each in zip(examples, answers, strict=True)]
         yield from (future.result() for future in scoring)
+
+
+def _benchmark_report(
+    name: str, found: Sequence[Scored], summary: Mapping[str, Mapping[str, Any]], methods: Methods, params: Params
+) -> BenchmarkReport:
+    benchmark = params.evaluate.benchmarks[name]
+    cases = make_cases(
+        methods.networks[HARMONIZED], found, benchmark, num_cases=params.evaluate.sheet_rows, max_megapixels=params.ingest.max_megapixels,
+        rng=numpy_generator(params.seed, "evaluate", "sheet", name),
+    )
+    return BenchmarkReport(name, describe(benchmark), summary, found, cases)
 
 
 def _write_benchmark_sheet(path: Path, name: str, found: Sequence[Scored], model: Harmonizer, params: Params) -> None:

@@ -145,6 +145,7 @@ def test_the_import_contracts_can_fail(house: Path) -> None:
         "flows/console.py": "import dvc",  # a tool away from its home
         "tasks/train.py": "import tasks.mine",  # a stage in a stage
         "tasks/sources/photos.py": "import tasks.sources.retouch",  # a source in a source
+        "tasks/report_page/charts.py": "import tasks.report_page.page",  # a part of the page in what is above it
     }
     for name, line in breaches.items():
         with open(house / name, "a") as handle:

@@ -17,7 +17,7 @@ from tasks.evaluate import evaluate, evaluate_harmonizer
 from tasks.evaluation_report import chosen_cases
 from tasks.harmonizer_files import save_harmonizer
 from tasks.images import encode_png
-from tasks.index import COMPOSITES, PAIRS, write_table
+from tasks.index import PAIRS, TABLES, write_table
 from tasks.measurements import PER_IMAGE, Scored, read_measurements
 from tasks.metrics import score_flavours
 from tasks.params import Benchmark, Params
@@ -50,7 +50,8 @@ def save_pairs(folder: Path, count: int, *, side: int = 48, split: str = "test")
             "method": "made", "composite_fmse": 1.0, "composite_sha256": "", "mask_sha256": "", "target_sha256": "",
         })
     write_table(folder / "data/index/pairs.parquet", rows, PAIRS)
-    write_table(folder / "data/index/composites.parquet", [], COMPOSITES)
+    for name in ("photographs", "composites", "rejects"):
+        write_table(folder / f"data/index/{name}.parquet", [], TABLES[name])
 
 
 def save_model(folder: Path, *, gain: float = 1.0, config: HarmonizerConfig = CONFIG) -> None:
@@ -89,7 +90,7 @@ def test_the_metrics_have_the_agreed_form_and_the_report_its_files(project: Path
     assert result["all"]["composite"]["num_images"] == 8
     assert result["scenes"]["composite"]["num_images"] == 4
     assert {path.name for path in params.paths.report.iterdir()} == {
-        "per_image.parquet", "sheet_all.png", "sheet_scenes.png", "summary.md"
+        "index.html", "per_image.parquet", "sheet_all.png", "sheet_scenes.png", "summary.md"
     }
     with Image.open(params.paths.report / "sheet_all.png") as sheet:
         assert sheet.width > 4 * 48

@@ -1,0 +1,1 @@
+"""The evaluation's report as one HTML page that needs nothing but itself."""
