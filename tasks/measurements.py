@@ -16,13 +16,13 @@ from tasks.metrics import (
     Flavour,
     Scores,
     average,
-    bootstrap_interval,
     bucket_of,
     do_no_harm_rate,
     medians,
     relative_to,
 )
 from tasks.seeds import numpy_generator
+from tasks.statistics import bootstrap_interval
 
 COMPOSITE, HARMONIZED, CHAMPION = "composite", "harmonized", "champion"  # methods: do nothing, the harmonizer, the one that it has to beat
 DIGITS = 6  # significant ones in the JSON: enough to compare, few enough to survive another thread count
@@ -92,11 +92,12 @@ def read_measurements(path: Path) -> pa.Table:
 def summarize(name: str, found: Sequence[Scored], num_pairs: int, seed: int) -> dict[str, dict[str, Any]]:
     """Per method the raw means, by their own names; median, interval, buckets and the other flavours beside them; of `num_pairs` pairs."""
     untouched = average([scored.scores[COMPOSITE]["raw"] for scored in found])
+    groups = [scored.row["group"] for scored in found]
     summary = {}
     for method in found[0].scores:
         raw = [scored.scores[method]["raw"] for scored in found]
         means, fmse = average(raw), [score.fmse for score in raw]
-        low, high = bootstrap_interval(fmse, numpy_generator(seed, "evaluate", "bootstrap", name, method))
+        low, high = bootstrap_interval(fmse, numpy_generator(seed, "evaluate", "bootstrap", name, method), groups=groups)
         values: dict[str, Any] = {
             **means, "num_images": len(raw), "num_skipped": num_pairs - len(raw),
             "median_fmse": medians(raw)["fmse"], "fmse_low": low, "fmse_high": high,

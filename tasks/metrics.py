@@ -17,10 +17,11 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 import cv2
-import numba
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from tasks.color_difference import delta_e_2000, lab_from_srgb
+from tasks.error_kernel import softly_weighed_error, squared_error_inside
 from tasks.ssim_kernel import RADIUS, similarity_sums
 
 PEAK = 255.0
@@ -48,6 +49,7 @@ class Scores:
     fpsnr: float  # PSNR of `fmse`
     ssim: float  # mean over the pixels whose window lies inside the image
     fssim: float  # mean over the foreground, at the border with the image mirrored
+    delta_e: float  # mean CIEDE2000 over the foreground, mask >= 0.5, the same in every flavour
 
 
 METRICS: tuple[str, ...] = tuple(field.name for field in fields(Scores))
@@ -66,35 +68,37 @@ def score_flavours(prediction: Image, target: Image, mask: Mask, *, flavours: Se
     use_sample_covariance=False, data_range=255)` to 1e-9.
     Raises ValueError if the sizes differ, if no pixel of the mask reaches 0.5, or if the image is smaller than 11 px.
     """
-    _check(prediction, target, mask)
+    _check_shapes(prediction, target, mask)
     if prediction.dtype != np.uint8 or target.dtype != np.uint8:
         prediction, target = prediction.astype(np.float64), target.astype(np.float64)
     hard = (mask >= HARD_LEVEL).view(np.uint8)
-    sums = _ErrorSums.of(prediction, target, hard)
+    sums = _ErrorSums.of(prediction, target, mask, hard)
+    delta_e = _delta_e(prediction, target, hard)
     peak = float(target.max())
     found: dict[Flavour, Scores] = {}
     kept = _Similarity.of(prediction, target, mask) if {"raw", "issam"} & set(flavours) else None
     for flavour in flavours:
         if flavour == "masked":
-            found[flavour] = _scores(sums.without_background(), sums.foreground_mse, _Similarity.of_pasted(prediction, target, mask, hard))
+            pasted = _Similarity.of_pasted(prediction, target, mask, hard)
+            found[flavour] = _scores(sums.without_background(), sums.foreground_mse, delta_e, pasted)
         elif flavour == "raw":
             assert kept is not None
-            found[flavour] = _scores(sums, sums.foreground_mse, kept)
+            found[flavour] = _scores(sums, sums.foreground_mse, delta_e, kept)
         elif flavour == "issam":
             assert kept is not None
-            soft = _soft_squared_error(np.ascontiguousarray(prediction), np.ascontiguousarray(target), np.ascontiguousarray(mask))
+            soft = softly_weighed_error(np.ascontiguousarray(prediction), np.ascontiguousarray(target), np.ascontiguousarray(mask))
             fmse = soft / (3.0 * float(mask.sum(dtype=np.int64)))
-            found[flavour] = _scores(sums, fmse, kept.softly(), peak=max(peak, 1.0))  # of a black target: one level
+            found[flavour] = _scores(sums, fmse, delta_e, kept.softly(), peak=max(peak, 1.0))  # of a black target: one level
         else:
             raise ValueError(f"flavour is {flavour!r}; known are {', '.join(FLAVOURS)}")
     return found
 
 
-def squared_errors(prediction: Image, target: Image, mask: Mask) -> tuple[float, float]:
+def squared_errors(prediction: UInt8[np.ndarray, "H W 3"], target: UInt8[np.ndarray, "H W 3"], mask: Mask) -> tuple[float, float]:
     """MSE and fMSE alone, raw and exact: some 40 times faster than NumPy's arithmetic. Errors as `score_flavours`."""
-    _check(prediction, target, mask)
-    hard = (mask >= HARD_LEVEL).view(np.uint8)
-    return _squared_norm(prediction, target) / target.size, _squared_norm(prediction, target, hard) / (3 * cv2.countNonZero(hard))
+    _check_shapes(prediction, target, mask)
+    inside, count = _squared_error_inside(prediction, target, mask)
+    return _squared_norm(prediction, target) / target.size, inside / (3 * count)
 
 
 def psnr_of(mse: float, *, peak: float = PEAK) -> float:
@@ -130,23 +134,6 @@ def do_no_harm_rate(fmse: Sequence[float], composite_fmse: Sequence[float]) -> f
     return sum(mine < untouched for mine, untouched in pairs) / len(pairs)
 
 
-def bootstrap_interval(
-    values: Sequence[float], rng: np.random.Generator, *, num_resamples: int = 2000, level: float = 0.95
-) -> tuple[float, float]:
-    """The percentile interval of the mean of `values` over resampled images, equal for equal generators. ValueError if none.
-
-    Two methods on the same images are told apart by the interval of their differences: pass those.
-    """
-    if not values:
-        raise ValueError("no images to average over")
-    pool = np.asarray(values, np.float64)
-    means = np.empty(num_resamples)
-    for resample in range(num_resamples):
-        means[resample] = pool[rng.integers(0, len(pool), len(pool))].mean()
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def relative_to(means: Mapping[str, float], composite_means: Mapping[str, float]) -> float:
     """The mean foreground error as a share of the untouched composites': below 1 is a gain."""
     return means["fmse"] / composite_means["fmse"] if composite_means["fmse"] > 0 else math.inf
@@ -164,14 +151,15 @@ class _ErrorSums:
     num_foreground: int
 
     @staticmethod
-    def of(prediction: np.ndarray, target: np.ndarray, hard: np.ndarray) -> "_ErrorSums":
+    def of(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray, hard: np.ndarray) -> "_ErrorSums":
+        inside, count = _squared_error_inside(prediction, target, mask)
         return _ErrorSums(
             squared=_squared_norm(prediction, target),
             absolute=cv2.norm(prediction, target, cv2.NORM_L1),
-            foreground_squared=_squared_norm(prediction, target, hard),
+            foreground_squared=inside,
             foreground_absolute=cv2.norm(prediction, target, cv2.NORM_L1, hard),
             num_values=target.size,
-            num_foreground=3 * cv2.countNonZero(hard),
+            num_foreground=3 * count,
         )
 
     def without_background(self) -> "_ErrorSums":
@@ -217,7 +205,7 @@ class _Similarity:
         return _Similarity(self.whole, self.soft_foreground, self.soft_foreground)
 
 
-def _scores(sums: _ErrorSums, fmse: float, similarity: _Similarity, *, peak: float = PEAK) -> Scores:
+def _scores(sums: _ErrorSums, fmse: float, delta_e: float, similarity: _Similarity, *, peak: float = PEAK) -> Scores:
     mse = sums.squared / sums.num_values
     return Scores(
         mse=mse,
@@ -228,19 +216,41 @@ def _scores(sums: _ErrorSums, fmse: float, similarity: _Similarity, *, peak: flo
         fpsnr=psnr_of(fmse, peak=peak),
         ssim=similarity.whole,
         fssim=similarity.foreground,
+        delta_e=delta_e,
     )
 
 
-def _squared_norm(first: np.ndarray, second: np.ndarray, hard: np.ndarray | None = None) -> float:
-    found = float(cv2.norm(first, second, cv2.NORM_L2SQR, hard))
+def _squared_norm(first: np.ndarray, second: np.ndarray) -> float:
+    found = float(cv2.norm(first, second, cv2.NORM_L2SQR))
     return float(round(found)) if first.dtype == np.uint8 else found  # OpenCV squares a square root: 45 comes out as 45.00000000000001
 
 
-def _check(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray) -> None:
+def _squared_error_inside(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray) -> tuple[float, int]:
+    """The foreground's sum of squared differences, and its number of pixels. ValueError if there are none."""
+    if prediction.dtype == np.uint8:
+        total, count = squared_error_inside(*(np.ascontiguousarray(array).reshape(-1) for array in (prediction, target, mask)))
+    else:
+        hard = (mask >= HARD_LEVEL).view(np.uint8)
+        total, count = cv2.norm(prediction, target, cv2.NORM_L2SQR, hard), cv2.countNonZero(hard)
+    if not count:
+        raise ValueError("the mask is empty: no pixel reaches 0.5, so there is no foreground to measure")
+    return float(total), int(count)
+
+
+def _delta_e(prediction: np.ndarray, target: np.ndarray, hard: np.ndarray) -> float:
+    """The mean CIEDE2000 of the foreground; float images are rounded for it, which no eye sees."""
+    inside = np.flatnonzero(hard)
+    labs = []
+    for image in (prediction, target):
+        values = np.take(image.reshape(-1, 3), inside, axis=0)
+        levels = values if values.dtype == np.uint8 else np.rint(values).clip(0, 255).astype(np.uint8)
+        labs.append(lab_from_srgb(levels, np.float32))
+    return float(delta_e_2000(*labs).mean(dtype=np.float64))
+
+
+def _check_shapes(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray) -> None:
     if prediction.shape != target.shape or target.shape != (*mask.shape, 3):
         raise ValueError(f"prediction {prediction.shape}, target {target.shape} and mask {mask.shape} do not belong together")
-    if int(mask.max(initial=0)) < HARD_LEVEL:
-        raise ValueError("the mask is empty: no pixel reaches 0.5, so there is no foreground to measure")
 
 
 def _grown_box(hard: np.ndarray, margin: int) -> tuple[slice, slice]:
@@ -258,18 +268,3 @@ def _mean(values: Sequence[float]) -> float:
     if not values:
         raise ValueError("no images to average over")
     return math.fsum(values) / len(values)
-
-
-@numba.njit(nogil=True, cache=True)
-def _soft_squared_error(prediction, target, mask):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """The squared error summed over channels, weighed by the mask's 0..255 levels."""
-    total = 0.0
-    for y in range(mask.shape[0]):
-        for x in range(mask.shape[1]):
-            if mask[y, x]:
-                pixel = 0.0
-                for channel in range(3):
-                    difference = np.float64(prediction[y, x, channel]) - np.float64(target[y, x, channel])
-                    pixel += difference * difference
-                total += mask[y, x] * pixel
-    return total

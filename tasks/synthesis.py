@@ -11,16 +11,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
+from tasks.color_difference import Lab, delta_e_2000, lab_from_srgb
 from tasks.color_transfer import TRANSFERS, TooFewPixels, bounding_box, paste, region_pixels
 from tasks.params import Synthesis, Weights
 from tasks.recolor import (
-    XYZ,
     Illuminants,
     apply_illuminant_change,
     apply_retouch,
-    decode_srgb,
     load_illuminants,
     random_illuminant_change,
     random_retouch,
@@ -28,7 +27,6 @@ from tasks.recolor import (
 
 Image = UInt8[np.ndarray, "_H _W 3"]  # a reference has a size of its own
 Mask = UInt8[np.ndarray, "_H _W"]
-Lab = Float[np.ndarray, "N 3"]
 
 ILLUMINANTS_FILE = Path("illuminants/ccharmony_coefficients.zip")  # below paths.raw
 MAX_LAB_PIXELS = 2048  # looked at for differences of colour
@@ -193,58 +191,3 @@ def _mean_step(crop: Image, inside: np.ndarray) -> float:
     total = np.sum(cv2.absdiff(luma[:, 1:], luma[:, :-1]) * across, dtype=np.int64)
     total += np.sum(cv2.absdiff(luma[1:], luma[:-1]) * down, dtype=np.int64)
     return float(total) / max(1, int(across.sum() + down.sum()))
-
-
-# --- Colour difference ------------------------------------------------------------------------------------------------------------------
-
-
-def lab_from_srgb(pixels: UInt8[np.ndarray, "N 3"]) -> Lab:
-    """CIELAB (D65, 2 degrees) of sRGB-encoded values."""
-    white = XYZ.sum(axis=1)
-    ratio = _LINEAR[pixels] @ (XYZ / white[:, None]).T
-    cubic = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
-    x, y, z = cubic.T
-    return np.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], axis=1)
-
-
-_LINEAR = decode_srgb(np.arange(256) / 255.0)
-
-
-def delta_e_2000(first: Lab, second: Lab) -> Float[np.ndarray, " N"]:
-    """CIEDE2000 between two lists of CIELAB colours, all weights 1.
-
-    Source: Sharma et al., "The CIEDE2000 Color-Difference Formula: Implementation Notes", CR&A 2005.
-    """
-    mean_chroma = 0.5 * (np.hypot(first[:, 1], first[:, 2]) + np.hypot(second[:, 1], second[:, 2]))
-    stretch = 1.5 - 0.5 * _saturating(mean_chroma)
-    chroma_1, chroma_2 = np.hypot(first[:, 1] * stretch, first[:, 2]), np.hypot(second[:, 1] * stretch, second[:, 2])
-    hue_1 = np.arctan2(first[:, 2], first[:, 1] * stretch) % (2.0 * np.pi)
-    hue_2 = np.arctan2(second[:, 2], second[:, 1] * stretch) % (2.0 * np.pi)
-    grey = chroma_1 * chroma_2 == 0.0
-    apart = np.where(grey, 0.0, hue_2 - hue_1)
-    far = np.abs(apart) > np.pi  # the shorter arc crosses 0; hues exactly opposite do not count as far, in either order
-    turn = apart - far * np.sign(apart) * 2.0 * np.pi
-    d_light, d_chroma = second[:, 0] - first[:, 0], chroma_2 - chroma_1
-    d_hue = 2.0 * np.sqrt(chroma_1 * chroma_2) * np.sin(0.5 * turn)
-    light, chroma = 0.5 * (first[:, 0] + second[:, 0]), 0.5 * (chroma_1 + chroma_2)
-    hue = np.where(grey, hue_1 + hue_2, 0.5 * (hue_1 + hue_2) + far * np.pi)  # half-way along the shorter arc
-    weight = (
-        1.0
-        - 0.17 * np.cos(hue - np.pi / 6.0)
-        + 0.24 * np.cos(2.0 * hue)
-        + 0.32 * np.cos(3.0 * hue + np.pi / 30.0)
-        - 0.20 * np.cos(4.0 * hue - np.radians(63.0))
-    )
-    centre = np.square(light - 50.0)
-    terms_l = d_light / (1.0 + 0.015 * centre / np.sqrt(20.0 + centre))
-    terms_c = d_chroma / (1.0 + 0.045 * chroma)
-    terms_h = d_hue / (1.0 + 0.015 * chroma * weight)
-    degrees = np.degrees(hue) % 360.0
-    blue = np.radians(60.0) * np.exp(-np.square((degrees - 275.0) / 25.0))
-    rotation = -np.sin(blue) * 2.0 * _saturating(chroma)
-    return np.asarray(np.sqrt(np.square(terms_l) + np.square(terms_c) + np.square(terms_h) + rotation * terms_c * terms_h))
-
-
-def _saturating(chroma: np.ndarray) -> np.ndarray:
-    seventh = chroma**7
-    return np.asarray(np.sqrt(seventh / (seventh + 25.0**7)))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -15,7 +16,6 @@ from tasks.metrics import (
     FLAVOURS,
     MAX_PSNR,
     average,
-    bootstrap_interval,
     bucket_of,
     do_no_harm_rate,
     medians,
@@ -78,6 +78,15 @@ def test_errors_equal_scikit_image(example: tuple[np.ndarray, np.ndarray, np.nda
     assert scores.mae == pytest.approx(np.abs(prediction.astype(float) - target).mean(), rel=1e-14)
 
 
+def test_colour_difference_equals_scikit_image(example: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    prediction, target, mask = example
+    inside = mask >= 128
+    wanted = deltaE_ciede2000(rgb2lab(target), rgb2lab(prediction))[inside].mean()
+    for scores in score_flavours(prediction, target, mask).values():
+        assert scores.delta_e == pytest.approx(wanted, abs=5e-4)  # its white point has fewer digits
+    assert score_pair(prediction + 0.2, target.astype(float), mask).delta_e == score_pair(prediction, target, mask).delta_e
+
+
 def test_similarity_equals_scikit_image(example: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     prediction, target, mask = example
     scores = score_pair(prediction, target, mask)
@@ -118,14 +127,14 @@ def test_masked_flavour_equals_scoring_the_pasted_image(top: int, left: int, hei
     mask[top : top + height, left : left + width] = 255
     pasted = np.where(mask[..., None] > 0, prediction, target)
     masked, raw = score_pair(prediction, target, mask, flavour="masked"), score_pair(pasted, target, mask)
-    for name in ("mse", "fmse", "bmse", "mae", "psnr", "fpsnr", "ssim", "fssim"):
+    for name in ("mse", "fmse", "bmse", "mae", "psnr", "fpsnr", "ssim", "fssim", "delta_e"):
         assert getattr(masked, name) == pytest.approx(getattr(raw, name), abs=1e-9), name
 
 
 def test_equal_images_are_perfect(example: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     _, target, mask = example
     for scores in score_flavours(target, target, mask).values():
-        assert (scores.mse, scores.fmse, scores.bmse, scores.mae) == (0.0, 0.0, 0.0, 0.0)
+        assert (scores.mse, scores.fmse, scores.bmse, scores.mae, scores.delta_e) == (0.0, 0.0, 0.0, 0.0, 0.0)
         assert scores.ssim == pytest.approx(1.0, abs=1e-12)
         assert scores.fssim == pytest.approx(1.0, abs=1e-12)
 
@@ -231,12 +240,3 @@ def test_convention_buckets_are_open_below_and_closed_above() -> None:
 
 def test_convention_an_unchanged_image_is_not_counted_as_improved() -> None:
     assert do_no_harm_rate([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 5.0]) == 0.5
-
-
-def test_bootstrap_intervals_are_seeded_and_hold_the_mean() -> None:
-    values = list(np.random.default_rng(0).normal(10.0, 2.0, 400))
-    low, high = bootstrap_interval(values, np.random.default_rng(5))
-    assert (low, high) == bootstrap_interval(values, np.random.default_rng(5))
-    assert low < np.mean(values) < high
-    assert high - low == pytest.approx(2 * 1.96 * 2.0 / 20, rel=0.15)  # the normal approximation
-    assert bootstrap_interval([7.0], np.random.default_rng(0)) == (7.0, 7.0)
