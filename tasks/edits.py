@@ -48,6 +48,8 @@ def adjust_edit(
 
 def grey_edit(edit: EditArrays) -> EditArrays:
     """`edit` for a grey picture, which stays grey: all channels get the curve by which the luma of its result would move."""
+    if (edit.curves == edit.curves[0]).all():
+        return edit  # it does already, and must stay what it is to the last bit
     return replace(edit, curves=np.tile(LUMA @ edit.curves, (3, 1)).clip(0.0, 1.0))
 
 
@@ -133,15 +135,13 @@ def read_edit(path: Path) -> EditArrays:
 def _with_shading(edit: EditArrays, strength: float) -> EditArrays:
     if strength == 1:
         return edit
-    if strength == 0:
+    limit = edit.shading_limit**strength if edit.shading == "symmetric" else 1 - strength * (1 - edit.shading_limit)
+    if limit == 1:  # strength 0, or as good as
         return replace(edit, shading="symmetric", shading_limit=2.0, shading_logits=np.zeros_like(edit.shading_logits))
-    if edit.shading == "symmetric":
-        return replace(edit, shading_limit=edit.shading_limit**strength)
-    darkest = 1 - strength * (1 - edit.shading_limit)
-    if darkest <= 0:
+    if limit <= 0:
         most = 1 / (1 - edit.shading_limit)
         raise ValueError(f"shading strength is {strength:g}; with gains down to {edit.shading_limit:g} it must be below {most:.3g}")
-    return replace(edit, shading_limit=darkest)
+    return replace(edit, shading_limit=limit)
 
 
 def _with_curves(edit: EditArrays, curves: Mapping[str, Points]) -> EditArrays:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -125,3 +126,50 @@ def copy_project() -> Callable[[Path, Path], Path]:
         return folder
 
     return copied
+
+
+# --- Colour profiles --------------------------------------------------------------------------------------------------------------------
+
+D50 = (0.9642, 1.0, 0.8249)
+COLORANTS = {
+    "adobe": ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)),
+    "p3": ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)),
+    "prophoto": ((0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03134, 0.00009, 0.82491)),
+}
+
+
+def _xyz(values: tuple[float, float, float]) -> bytes:
+    return struct.pack(">4sI3i", b"XYZ ", 0, *(round(value * 65536) for value in values))
+
+
+def build_icc_profile(name: str) -> bytes:
+    """A small ICC profile: 'adobe' (gamma 2.2), 'p3' (sRGB's tone), 'prophoto' (1.8), 'gamma_table', 'falling', 'grey' (1.8)."""
+    parametric = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    tables = {"gamma_table": np.linspace(0, 1, 1024) ** 2.0, "falling": np.linspace(1, 0, 16)}
+    if name == "p3":
+        tone = struct.pack(">4sIHH5i", b"para", 0, 3, 0, *(round(value * 65536) for value in parametric))
+    elif name in tables:
+        levels = np.rint(tables[name] * 65535).astype(">u2")
+        tone = struct.pack(">4sII", b"curv", 0, len(levels)) + levels.tobytes()
+    else:
+        tone = struct.pack(">4sIIH", b"curv", 0, 1, 563 if name == "adobe" else round(1.8 * 256))
+    if name == "grey":
+        space, tags = b"GRAY", {b"wtpt": _xyz(D50), b"kTRC": tone}
+    else:
+        colorants = zip((b"rXYZ", b"gXYZ", b"bXYZ"), COLORANTS.get(name, COLORANTS["adobe"]), strict=True)
+        space, tags = b"RGB ", {b"wtpt": _xyz(D50), b"rTRC": tone, b"gTRC": tone, b"bTRC": tone}
+        tags |= {tag: _xyz(values) for tag, values in colorants}
+    offset, index, body = 132 + 12 * len(tags), b"", b""
+    for tag, payload in tags.items():
+        padded = payload.ljust(-(-len(payload) // 4) * 4, b"\0")
+        index += struct.pack(">4sII", tag, offset + len(body), len(payload))
+        body += padded
+    head = struct.pack(">I4sI4s4s4s12s4s", offset + len(body), b"", 0x02400000, b"mntr", space, b"XYZ ", b"", b"acsp")
+    head = head.ljust(68, b"\0") + _xyz(D50)[8:]
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + index + body
+
+
+@pytest.fixture(scope="session")
+def icc_profile() -> Callable[[str], bytes]:
+    """`icc_profile("adobe")`: a colour profile by name."""
+    return build_icc_profile

@@ -1,0 +1,119 @@
+"""Whether everything that the command line needs is there and works: a line per part."""
+
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from apps.chosen_model import find_model, load_model
+
+LEAST_PYTHON = (3, 11)
+LEAST_FREE_GB = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one part."""
+
+    part: str
+    verdict: Literal["ok", "note", "FAIL"]  # note: something optional is missing
+    said: str
+
+
+def examine(model: str | None) -> Iterator[Finding]:
+    """Look at each part in turn. model: as `--model`."""
+    checks: dict[str, Callable[[], Finding]] = {
+        "python": _python, "torch": _torch, "kernel": _kernel, "formats": _formats, "model": lambda: _model(model), "registry": _registry,
+        "disk": _disk,
+    }
+    for part, check in checks.items():
+        try:
+            yield check()
+        except Exception as error:  # whatever is broken, the next part is looked at too
+            yield Finding(part, "FAIL", " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _python() -> Finding:
+    said = f"{platform.python_version()} in {sys.prefix}"
+    return Finding("python", "ok" if sys.version_info >= LEAST_PYTHON else "FAIL", said)
+
+
+def _torch() -> Finding:
+    import torch
+
+    total = float(torch.ones(64, 64).matmul(torch.ones(64, 64)).sum())
+    said = f"{version('torch')}, {torch.get_num_threads()} threads, {'CUDA' if torch.cuda.is_available() else 'CPU'}"
+    return Finding("torch", "ok" if total == 64.0**3 else "FAIL", said)
+
+
+def _kernel() -> Finding:
+    """Renders a known edit: a table that inverts, no shading."""
+    import numpy as np
+
+    from tasks.render import EditArrays, render_edit
+    from tasks.render_kernel import COMPILED
+
+    ramp = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, axis=2)
+    began = time.perf_counter()
+    edit = EditArrays(np.tile([1.0, 0.0], (3, 1)), np.zeros((2, 2)), "symmetric", 1.5)
+    right = np.array_equal(render_edit(ramp, np.full((1, 256), 255, np.uint8), edit), 255 - ramp)
+    seconds = time.perf_counter() - began
+    if not right:
+        return Finding("kernel", "FAIL", "rendering gives wrong pixels")
+    if not COMPILED:
+        return Finding("kernel", "note", "numba is not installed: full resolution is rendered by OpenCV, some four times slower")
+    return Finding("kernel", "ok", f"compiled by numba {version('numba')}, ready in {seconds:.1f} s")
+
+
+def _formats() -> Finding:
+    """Writes and reads each kind of file."""
+    import numpy as np
+
+    from tasks.photo_files import SUFFIXES, Coding, Metadata, Photo, read_photo
+    from tasks.photo_writing import write_photo
+
+    said = f"OpenCV {version('opencv-python-headless')}, Pillow {version('pillow')}: JPEG, PNG, TIFF, WebP, 16 bit"
+    picture = np.arange(16 * 16 * 3, dtype=np.uint16).reshape(16, 16, 3) * 85
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in SUFFIXES:
+            for pixels in (picture, (picture >> 8).astype(np.uint8)):
+                path = Path(folder, f"picture{suffix}")
+                write_photo(path, Photo(pixels, None, False, 1, Metadata(), Coding("PNG")))
+                exact = suffix in (".png", ".tif", ".tiff") or (suffix == ".webp" and pixels.dtype == np.uint8)
+                if exact and not np.array_equal(read_photo(path).pixels, pixels):
+                    return Finding("formats", "FAIL", f"{suffix} comes back with other pixels")
+    return Finding("formats", "ok", said)
+
+
+def _model(reference: str | None) -> Finding:
+    try:
+        folder = find_model(reference)
+        config = load_model(folder).config
+    except ValueError as error:
+        return Finding("model", "FAIL", str(error))
+    plate = ", takes a plate" if config.plate else ""
+    return Finding("model", "ok", f"{folder}: {config.architecture}, sees {config.size} px, {config.num_knots} knots{plate}")
+
+
+def _registry() -> Finding:
+    from flows.registry import list_versions
+
+    try:
+        versions = list_versions()
+    except Exception as error:  # a server that does not answer fails in its own ways
+        said = " ".join(str(error).split())
+        return Finding("registry", "note", f"not reachable, so --model takes folders only ({said})")
+    champion = next((str(found.number) for found in versions if found.is_champion), "none")
+    return Finding("registry", "ok", f"{len(versions)} versions, champion: {champion}")
+
+
+def _disk() -> Finding:
+    free = {str(folder): shutil.disk_usage(folder).free / 1e9 for folder in (Path.cwd(), Path(tempfile.gettempdir()))}
+    said = ", ".join(f"{gigabytes:.0f} GB free in {folder}" for folder, gigabytes in free.items())
+    return Finding("disk", "ok" if min(free.values()) >= LEAST_FREE_GB else "note", said)
