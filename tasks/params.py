@@ -78,6 +78,7 @@ class Ingest(Section):
     min_side: Count
     min_fg_ratio: Share
     max_fg_ratio: Share
+    max_hash_distance: Annotated[int, Field(ge=0, le=16)]
     val_share: Share
     test_share: Share
     num_workers: Count
@@ -137,6 +138,7 @@ class Mine(Section):
     max_colour_gap: Positive
     weights: FitWeights
     min_semantic: Share
+    min_fit: Share
     candidates: Count
     temperature: Positive
     max_per_foreground: Count
@@ -183,6 +185,8 @@ class Train(Section):
     size: Side
     width: Count
     encode_curves: bool
+    read_rim: bool
+    encoder_size: Side
     num_knots: Annotated[int, Field(ge=2, le=256)]
     grid: Annotated[int, Field(ge=2, le=64)]
     shading: Literal["darken", "symmetric"]
@@ -263,6 +267,7 @@ class Params(Section):
     """All of params.yaml."""
 
     seed: int
+    executor: Literal["threads", "dask"]
     paths: Paths
     ingest: Ingest
     mine: Mine

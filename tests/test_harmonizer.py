@@ -12,14 +12,14 @@ from models.harmonizer import (
     Edit,
     Harmonizer,
     HarmonizerConfig,
-    PaperShadingNet,
     ParametricHarmonizer,
     build_harmonizer,
-    load_published,
     paper_config,
-    scaled_cosines,
 )
 from models.losses import foreground_mse
+from models.paper_nets import PaperShadingNet
+from models.published import load_published
+from models.small_nets import scaled_cosines
 
 # Decoder levels of the published shading network that its output does not depend on (3 x 3 convolutions without bias, three with batch
 # norm, and a last one with bias): they are in the published count of 93.64 M and nowhere else.
@@ -316,7 +316,7 @@ def test_the_published_rendering_samples_half_pixel_curves_and_masks_twice() -> 
 def test_the_published_head_convolves_the_upsampled_features() -> None:
     torch.manual_seed(0)
     early, late = (
-        PaperShadingNet(7, dataclasses.replace(paper_config(size=256), width=8, published=flag)).eval() for flag in (False, True)
+        PaperShadingNet(7, 8, 256, published=flag).eval() for flag in (False, True)
     )
     late.load_state_dict(early.state_dict())
     known = draw(1, 7, 256, 256)
