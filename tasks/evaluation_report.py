@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,7 @@ from tasks.files import write_bytes
 from tasks.findings import Finding
 from tasks.measurements import HARMONIZED, Scored, Summary
 from tasks.render import EditArrays
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Ours beside another method on the same images."""
-
-    method: str
-    difference: float  # mean over images of our fMSE minus the other's: below 0 is a gain
-    low: float  # 95 % interval of that mean, over resampled images
-    high: float
-    p_value: float | None  # of a paired test that there is no difference; None where none was made
-    wins: float  # share of images on which ours is better
+from tasks.statistics import Comparison
 
 
 @dataclass(frozen=True)
@@ -71,7 +60,7 @@ class BenchmarkReport:
     methods: Mapping[str, Mapping[str, Any]]  # its part of the summary: `HARMONIZED` is ours, any other names may stand beside it
     found: Sequence[Scored]
     cases: Sequence[Case]
-    comparisons: Sequence[Comparison] = ()
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)  # of ours against the method of that name
     leaderboards: Sequence[Leaderboard] = ()
 
 

@@ -13,9 +13,9 @@ LABELS = {
 KINDS = {COMPOSITE: "composite", HARMONIZED: "ours"}  # classes of the page's style; any other method is "other"
 METRIC_HEADS = {
     "mse": "MSE", "fmse": "fMSE", "bmse": "background MSE", "mae": "MAE", "psnr": "PSNR, dB", "fpsnr": "fPSNR, dB", "ssim": "SSIM",
-    "fssim": "fSSIM",
+    "fssim": "fSSIM", "delta_e": "dE2000",
 }
-DIGITS = {"mse": 1, "fmse": 0, "bmse": 2, "mae": 2, "psnr": 2, "fpsnr": 2, "ssim": 4, "fssim": 4}  # after the point
+DIGITS = {"mse": 1, "fmse": 0, "bmse": 2, "mae": 2, "psnr": 2, "fpsnr": 2, "ssim": 4, "fssim": 4, "delta_e": 2}  # after the point
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from tasks.evaluation_report import BenchmarkReport, Case, Comparison, Leaderboard
+from tasks.evaluation_report import BenchmarkReport, Case, Leaderboard
 from tasks.measurements import CHAMPION, COMPOSITE, HARMONIZED, Scored
 from tasks.metrics import BUCKETS, bucket_of
 from tasks.report_page.charts import Mark, Scale, histogram, scale_of, scatter, tone_curves
 from tasks.report_page.formats import METRIC_HEADS, Head, Line, Table, fixed, kind_of, label_of, number, share, slug, thousands
 from tasks.report_page.pictures import Picture, gain_range, shading_picture
 from tasks.seeds import numpy_generator
-from tasks.statistics import bootstrap_interval
+from tasks.statistics import Comparison, bootstrap_interval
 
-ALL_METHODS = ("fmse", "mse", "psnr", "fpsnr", "ssim", "fssim")
+ALL_METHODS = ("fmse", "mse", "psnr", "fpsnr", "ssim", "fssim", "delta_e")
 FLAVOUR_METRICS = ("mse", "fmse", "psnr", "fpsnr", "ssim", "fssim")
 FLAVOUR_NOTES = {
     "masked": "masked: the background's error set to zero, peak 255, as PCT-Net and DCCF measure",
@@ -149,18 +149,23 @@ def _methods_table(methods: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table(f"Means over {images} images, flavour raw. Lower is better for errors, higher for PSNR and SSIM.", heads, rows)
 
 
-def _comparison_table(comparisons: Sequence[Comparison]) -> Table | None:
+def _comparison_table(comparisons: Mapping[str, Comparison]) -> Table | None:
     if not comparisons:
         return None
-    heads = [Head("ours minus", number=False), Head("fMSE, mean difference"), Head("95 %"), Head("ours is better on"), Head("p")]
+    numbers = ("mean difference of fMSE", "95 %", "ours is better on", "p, signs flipped", "p, signed ranks")
+    heads = [Head("ours minus", number=False), *map(Head, numbers)]
     rows = [
         Line([
-            label_of(each.method), number(each.difference, "fmse"), f"{number(each.low, 'fmse')} to {number(each.high, 'fmse')}",
-            share(each.wins), "" if each.p_value is None else f"{each.p_value:.2g}",
+            label_of(method), number(each.difference, "fmse"), f"{number(each.low, 'fmse')} to {number(each.high, 'fmse')}",
+            share(each.wins), f"{each.p_flip:.2g}", f"{each.p_rank:.2g}",
         ])
-        for each in comparisons
+        for method, each in comparisons.items()
     ]
-    return Table("The same images side by side: below 0 is a gain, and an interval that does not hold 0 is one beyond chance.", heads, rows)
+    first = next(iter(comparisons.values()))
+    return Table(
+        f"The same {thousands(first.num_images)} images side by side, drawn by photograph ({thousands(first.num_groups)}): "
+        "below 0 is a gain, and an interval that does not hold 0 is one beyond chance.", heads, rows,
+    )
 
 
 def _flavour_tables(methods: Mapping[str, Mapping[str, Any]]) -> list[Table]:
@@ -207,7 +212,8 @@ def _buckets_chart(report: BenchmarkReport, other: str | None) -> IntervalChart:
         rows = []
         for method in shown:
             values = [scored.fmse(method) for scored in inside]
-            low, high = bootstrap_interval(values, numpy_generator(0, "report", report.name, bucket, method))
+            rng = numpy_generator(0, "report", report.name, bucket, method)
+            low, high = bootstrap_interval(values, rng, groups=[scored.row["group"] for scored in inside])
             rows.append(IntervalRow(label_of(method), kind_of(method), float(np.mean(values)), low, high, reference=untouched))
         groups.append((f"{_percent(bucket)} of the image: {thousands(len(inside))} images", rows))
     return interval_chart(groups, unit="fMSE, squared grey levels", metric="fmse")
