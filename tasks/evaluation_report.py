@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,18 @@ from tasks.files import write_bytes
 from tasks.findings import Finding
 from tasks.measurements import HARMONIZED, Scored, Summary
 from tasks.render import EditArrays
-from tasks.statistics import Comparison
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ours beside another method on the same images."""
+
+    method: str
+    difference: float  # mean over images of our fMSE minus the other's: below 0 is a gain
+    low: float  # 95 % interval of that mean, over resampled photographs
+    high: float
+    p_value: float | None  # of a paired test that there is no difference, corrected for the number of methods; None where none was made
+    wins: float  # share of images on which ours is better
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class LeaderboardRow:
     values: Mapping[str, float]  # by metric, as in `METRICS`; what was not published is left out
     source: str  # where the numbers stand; "this run" for ours
     why_not: str = ""  # why they cannot be compared with this run's; empty where they can
-    ours: bool = False
+    ours: bool = False  # of this run: the harmonizer, and the methods beside it
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class BenchmarkReport:
     methods: Mapping[str, Mapping[str, Any]]  # its part of the summary: `HARMONIZED` is ours, any other names may stand beside it
     found: Sequence[Scored]
     cases: Sequence[Case]
-    comparisons: Mapping[str, Comparison] = field(default_factory=dict)  # of ours against the method of that name
+    comparisons: Sequence[Comparison] = ()
     leaderboards: Sequence[Leaderboard] = ()
 
 

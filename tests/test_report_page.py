@@ -17,14 +17,13 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 
-from tasks.evaluation_report import Audit, BenchmarkReport, Case, Leaderboard, LeaderboardRow, Report
+from tasks.evaluation_report import Audit, BenchmarkReport, Case, Comparison, Leaderboard, LeaderboardRow, Report
 from tasks.findings import Estimate, Finding
 from tasks.measurements import Scored, summarize
 from tasks.metrics import score_flavours
 from tasks.render import EditArrays
 from tasks.report_page.page import render_page, write_page
 from tasks.report_page.pictures import encode_cases
-from tasks.statistics import Comparison
 
 EVIL = "<script>document.title='owned'</script>"
 RED, GREEN, BLUE = (200, 40, 40), (40, 160, 60), (40, 60, 200)
@@ -65,11 +64,11 @@ def make_report() -> Report:
     rows = (
         LeaderboardRow("DoveNet", {"fmse": 532.6, "psnr": 34.76}, "published table"),
         LeaderboardRow("iSSAM", {"fmse": 264.96, "psnr": 38.19}, "published table", why_not="the peak is the target's own"),
-        LeaderboardRow("harmonized (ours)", {"fmse": 900.0, "psnr": 30.0}, "this run", ours=True),
+        LeaderboardRow("harmonized", {"fmse": 900.0, "psnr": 30.0}, "this run", ours=True),
     )
     first = BenchmarkReport(
         "photos & co", "Test split.", methods, found, cases,
-        comparisons={EVIL: Comparison(-400.0, -500.0, -300.0, 1e-4, 1e-9, 0.7, 12, 12)},
+        comparisons=[Comparison(EVIL, -400.0, -500.0, -300.0, 1e-4, 0.7)],
         leaderboards=[Leaderboard("A table", "All at 256 px.", ("fmse", "psnr"), rows)],
     )
     second = BenchmarkReport("scenes", "Test split.", summarize("scenes", found, 12, 1), found, cases[:1])

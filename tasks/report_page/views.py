@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from tasks.evaluation_report import BenchmarkReport, Case, Leaderboard
+from tasks.evaluation_report import BenchmarkReport, Case, Comparison, Leaderboard
 from tasks.measurements import CHAMPION, COMPOSITE, HARMONIZED, Scored
 from tasks.metrics import BUCKETS, bucket_of
 from tasks.report_page.charts import Mark, Scale, histogram, scale_of, scatter, tone_curves
 from tasks.report_page.formats import METRIC_HEADS, Head, Line, Table, fixed, kind_of, label_of, number, share, slug, thousands
 from tasks.report_page.pictures import Picture, gain_range, shading_picture
 from tasks.seeds import numpy_generator
-from tasks.statistics import Comparison, bootstrap_interval
+from tasks.statistics import bootstrap_interval
 
 ALL_METHODS = ("fmse", "mse", "psnr", "fpsnr", "ssim", "fssim", "delta_e")
 FLAVOUR_METRICS = ("mse", "fmse", "psnr", "fpsnr", "ssim", "fssim")
@@ -149,22 +149,20 @@ def _methods_table(methods: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table(f"Means over {images} images, flavour raw. Lower is better for errors, higher for PSNR and SSIM.", heads, rows)
 
 
-def _comparison_table(comparisons: Mapping[str, Comparison]) -> Table | None:
+def _comparison_table(comparisons: Sequence[Comparison]) -> Table | None:
     if not comparisons:
         return None
-    numbers = ("mean difference of fMSE", "95 %", "ours is better on", "p, signs flipped", "p, signed ranks")
-    heads = [Head("ours minus", number=False), *map(Head, numbers)]
+    numbers = ("mean difference of fMSE", "95 %", "ours is better on", "p")
     rows = [
         Line([
-            label_of(method), number(each.difference, "fmse"), f"{number(each.low, 'fmse')} to {number(each.high, 'fmse')}",
-            share(each.wins), f"{each.p_flip:.2g}", f"{each.p_rank:.2g}",
+            label_of(each.method), number(each.difference, "fmse"), f"{number(each.low, 'fmse')} to {number(each.high, 'fmse')}",
+            share(each.wins), "" if each.p_value is None else f"{each.p_value:.2g}",
         ])
-        for method, each in comparisons.items()
+        for each in comparisons
     ]
-    first = next(iter(comparisons.values()))
     return Table(
-        f"The same {thousands(first.num_images)} images side by side, drawn by photograph ({thousands(first.num_groups)}): "
-        "below 0 is a gain, and an interval that does not hold 0 is one beyond chance.", heads, rows,
+        "The same images side by side, drawn by photograph: below 0 is a gain, and an interval that does not hold 0 is one beyond chance. "
+        "p: of signs flipped at random, corrected for the number of methods.", [Head("ours minus", number=False), *map(Head, numbers)], rows,
     )
 
 
@@ -185,10 +183,10 @@ def _leaderboard(board: Leaderboard) -> dict[str, Any]:
         return [
             Line(
                 [
-                    row.method, *(number(row.values[metric], metric) if metric in row.values else "" for metric in board.metrics),
+                    label_of(row.method) if row.ours else row.method, *(number(row.values[metric], metric) if metric in row.values else "" for metric in board.metrics),
                     row.source if comparable else row.why_not,
                 ],
-                ours=row.ours,
+                ours=row.ours and row.method == HARMONIZED,
             )
             for row in sorted(rows, key=lambda row: row.values.get(board.metrics[0], np.inf))
         ]
