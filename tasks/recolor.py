@@ -23,6 +23,8 @@ Row = tuple[float, ...]
 Matrix = Float[np.ndarray, "R C"]
 
 NUM_KNOTS = 5  # of a tone curve
+LARGEST_RATIO = 2.0  # of two steps of a drawn tone curve: more, and some tones lose their texture
+MOST_CONTRAST = 0.6  # of a drawn retouch: at black and white the slope is 1 - contrast
 NUM_LIGHTS = 3  # control points of the light's gradient, per side
 STEPS_PER_LEVEL = 16  # of the table for curves and contrast
 WHITE_KELVIN = 6504.0  # the temperature that sRGB's white is taken for
@@ -107,7 +109,7 @@ def random_retouch(rng: np.random.Generator, *, strength: float = 1.0) -> Retouc
 
     exposure = slider(1.5, 0.9)
     temperature, tint = slider(45.0, 0.75), slider(6.0, 0.5)
-    contrast = float(np.clip(slider(0.4, 0.5), -1.0, 1.0))
+    contrast = float(np.clip(slider(0.4, 0.5), -MOST_CONTRAST, MOST_CONTRAST))
     saturation = float(np.exp(slider(0.3, 0.5)))
     shared, own = slider(0.6, 0.6), slider(0.15, 0.5)
     low, high = abs(slider(0.05, 0.3)), abs(slider(0.06, 0.3))
@@ -120,9 +122,9 @@ def random_retouch(rng: np.random.Generator, *, strength: float = 1.0) -> Retouc
 
 
 def _rising(bend: np.ndarray, low: float, high: float) -> Row:
-    """Knots from `low` to `high` whose steps are in the ratios `exp(bend)`: rising whatever `bend` is."""
-    steps = np.cumsum(np.exp(bend)) / np.exp(bend).sum()
-    return (low, *(float(low + (high - low) * step) for step in steps))
+    """Knots from `low` to `high` whose steps are in the ratios `exp(bend)`, drawn together until none is over `LARGEST_RATIO`."""
+    rises = np.cumsum(np.exp(bend * min(1.0, np.log(LARGEST_RATIO) / max(float(np.ptp(bend)), 1e-9))))
+    return (low, *(float(low + (high - low) * rise) for rise in rises / rises[-1]))
 
 
 def _random_light(rng: np.random.Generator, *, range_stops: float) -> tuple[Row, ...]:

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tasks import recolor
 from tasks.recolor import (
     IDENTITY,
+    LARGEST_RATIO,
+    STEPS_PER_LEVEL,
     IlluminantChange,
     Illuminants,
     Retouch,
@@ -69,6 +71,24 @@ def test_a_random_retouch_is_repeatable_valid_and_survives_json(seed):
     assert (np.diff(tables, axis=1) >= 0).all()
     assert tables.min() >= 0
     assert tables.max() <= 1
+
+
+@given(seeds, st.floats(0.2, 1.5))
+@settings(max_examples=60, deadline=None)
+def test_no_drawn_retouch_flattens_its_tones(seed, strength):
+    retouch = random_retouch(np.random.default_rng(seed), strength=strength)
+    for curve in retouch.curves:
+        steps = np.diff(curve)
+        assert steps.max() <= LARGEST_RATIO * steps.min() * (1 + 1e-9)
+    tables, window = tone_tables(retouch), 16 * STEPS_PER_LEVEL
+    slopes = (tables[:, window:] - tables[:, :-window]) * 255 / 16
+    assert slopes.min() > 0.1  # over any 16 grey levels; 1 is the identity's
+
+
+def test_curves_are_bent_none_the_less():
+    curves = [random_retouch(np.random.default_rng(k)).curves[0] for k in range(200)]
+    bent = [max(abs(value - place / 4) for place, value in enumerate(curve)) for curve in curves]
+    assert np.quantile(bent, 0.9) > 0.08
 
 
 def test_strength_is_how_far_a_retouch_goes():

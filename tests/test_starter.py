@@ -113,7 +113,7 @@ def test_keys_are_unique_within_a_table():
 def test_the_listing_names_every_picture_that_was_written_and_no_other(written):
     listed = list_starter(written)
     samples = [*listed.photographs, *listed.pairs, *listed.retouches]
-    named = {Path(value) for sample in samples for field, value in vars(sample).items() if field.endswith("_path")}
+    named = {Path(value) for sample in samples for field, value in vars(sample).items() if field.endswith("_path") and value}
     assert named == set(written.paths.starter.rglob("*.png"))
 
 
