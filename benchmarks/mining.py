@@ -21,9 +21,10 @@ from tasks.compositing import Box, Contact, Placement
 from tasks.files import write_bytes
 from tasks.gap import Appearance, difficulty_bins, tercile_edges
 from tasks.images import encode_jpeg, encode_png
-from tasks.pairing import Objects, choose_pairs, find_candidates, quota_counts
+from tasks.pairing import Objects, find_candidates
 from tasks.params import Mine, load_params
 from tasks.placement import place_foreground
+from tasks.quotas import choose_pairs, quota_counts
 from tasks.recipes import placement_columns, render_recipe
 from tasks.shards import encode_composite
 

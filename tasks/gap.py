@@ -4,23 +4,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from tasks.compositing import ring_around
-from tasks.foregrounds import HISTOGRAM_BINS, region_colours
 
+HISTOGRAM_BINS = 32  # of L* over 0..100
 GAP_NAMES = ("lightness", "colour", "contrast", "wasserstein", "chromaticity")
 DIFFICULTIES = ("easy", "medium", "hard")
 
 # A component of the gap divided by its scale is about 1 for a mismatch that an attentive viewer sees (Lab units, ln, Lab units, ln).
 _GAP_SCALES = np.array([10.0, 10.0, 0.5, 10.0, 0.3])
+_ENOUGH_BROUGHT = 50  # real composites, for terciles that mean something
 _REGION_COLUMNS = ("mean", "std", "chromaticity", "histogram")
 
 
 @dataclass(frozen=True)
+class Colours:
+    """Statistics of a region: mean and standard deviation of CIELAB, chromaticity and histogram of L*.
+
+    chromaticity: (ln R/G, ln B/G) of the mean of linear light. histogram: shares, HISTOGRAM_BINS over L* 0..100.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    chromaticity: tuple[float, float]
+    histogram: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Appearance:
-    """Colour statistics of N regions: see `foregrounds.Colours`; `cumulative` is the running sum of the L* histogram."""
+    """Colour statistics of N regions: see `Colours`; `cumulative` is the running sum of the L* histogram."""
 
     mean: Float32[np.ndarray, "N 3"]
     std: Float32[np.ndarray, "N 3"]
@@ -29,6 +44,20 @@ class Appearance:
 
     def __getitem__(self, chosen: Int[np.ndarray, " M"]) -> "Appearance":
         return Appearance(self.mean[chosen], self.std[chosen], self.chromaticity[chosen], self.cumulative[chosen])
+
+
+def region_colours(frame: UInt8[np.ndarray, "S S 3"], region: Bool[np.ndarray, "S S"]) -> Colours:
+    """The statistics of a non-empty region of an sRGB frame."""
+    pixels = np.ascontiguousarray(frame[region])[None].astype(np.float32) / 255.0
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)[0].astype(np.float64)
+    linear = (pixels[0].astype(np.float64) ** 2.2).mean(axis=0) + 1e-4
+    counts, _ = np.histogram(lab[:, 0], bins=HISTOGRAM_BINS, range=(0.0, 100.0 + 1e-3))
+    mean, std = lab.mean(axis=0), lab.std(axis=0)
+    return Colours(
+        mean=(float(mean[0]), float(mean[1]), float(mean[2])), std=(float(std[0]), float(std[1]), float(std[2])),
+        chromaticity=(float(np.log(linear[0] / linear[1])), float(np.log(linear[2] / linear[1]))),
+        histogram=tuple((counts / counts.sum()).tolist()),
+    )
 
 
 def gap_components(foreground: Appearance, ring: Appearance) -> Float[np.ndarray, "N 5"]:
@@ -73,6 +102,14 @@ def tercile_edges(gaps: Float[np.ndarray, " M"]) -> tuple[float, float]:
         return 0.0, 0.0
     low, high = np.quantile(gaps.astype(np.float64), [1 / 3, 2 / 3])
     return float(low), float(high)
+
+
+def difficulty_edges(candidates: Float[np.ndarray, " M"], brought: Float[np.ndarray, " B"]) -> tuple[float, float]:
+    """The gaps that part easy from medium and medium from hard: terciles of real composites that the user brought, if there are enough.
+
+    So mined composites get the difficulties of genuine ones in the quotas' shares. Without them the candidate pairs' own terciles part.
+    """
+    return tercile_edges(brought if brought.size >= _ENOUGH_BROUGHT else candidates)
 
 
 def difficulty_bins(gaps: Float[np.ndarray, " M"], edges: tuple[float, float]) -> Int[np.ndarray, " M"]:

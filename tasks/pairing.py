@@ -1,10 +1,10 @@
-"""Which foreground goes onto which background: neighbours in an index, scored, then sampled under quotas and caps.
+"""Which foreground could go onto which background: neighbours in an index, scored.
 
 Never all pairs: each background that is needed asks k-d trees (one per label, one over everything) for a few neighbours in place, size
 and aspect. Memory grows with the objects plus the candidates; time with n log n of the objects plus the composites asked for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,7 @@ class Objects:
 class Candidates:
     """M pairs that could be pasted, sorted by background. `background` and `foreground` are positions in Objects.
 
-    fits: whether the labels speak for the pair (always, in mode `pih_random`).
+    fits: whether labels and score speak for the pair (always, in mode `pih_random`).
     """
 
     background: Positions
@@ -61,6 +61,9 @@ class Candidates:
     fits: Bool[np.ndarray, " M"]
     score: Float32[np.ndarray, " M"]
     gap: Float32[np.ndarray, " M"]
+
+    def __getitem__(self, chosen: Positions) -> "Candidates":
+        return Candidates(**{name: column[chosen] for name, column in vars(self).items()})
 
 
 def label_relations(
@@ -102,8 +105,7 @@ def find_candidates(
     neighbours = _random_neighbours if mine.mode == "pih_random" else _near_neighbours
     parts = [_score(objects, relations, *pairs, mine=mine) for pairs in neighbours(objects, drawn, mine.candidates, rng)]
     columns = {name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])} if parts else vars(_empty())
-    order = np.lexsort((columns["foreground"], columns["background"]))
-    return Candidates(**{name: column[order] for name, column in columns.items()})
+    return Candidates(**columns)[np.lexsort((columns["foreground"], columns["background"]))]
 
 
 def score_components(
@@ -113,7 +115,7 @@ def score_components(
     first, second = objects.label[background], objects.label[foreground]
     named = (first != UNNAMED) & (second != UNNAMED)
     semantic = np.where(named, relations[first, second], 0.0)
-    apart = _geometry(objects)[background] - _geometry(objects)[foreground]  # in standard deviations
+    apart = _geometry(objects, background) - _geometry(objects, foreground)  # in standard deviations
     likeness = np.exp(-0.5 * apart**2)
     shapes = objects.shape[background], objects.shape[foreground]
     overlap = np.minimum(*shapes).sum(axis=1) / np.maximum(np.maximum(*shapes).sum(axis=1), 1e-6)
@@ -121,76 +123,10 @@ def score_components(
     return columns
 
 
-def quota_counts(num_wanted: int, shares: Sequence[float]) -> list[int]:
-    """Whole numbers that add up to `num_wanted`, each within 1 of its share (largest remainder)."""
-    exact = np.array(shares, np.float64) * num_wanted
-    counts = np.floor(exact + 1e-9).astype(int)
-    for position in np.argsort(-(exact - counts), kind="stable")[: num_wanted - int(counts.sum())]:
-        counts[position] += 1
-    return [int(count) for count in counts]
-
-
-def choose_pairs(
-    candidates: Candidates, bins: Positions, *, counts: Sequence[int], mine: Mine, rng: np.random.Generator
-) -> Positions:
-    """Positions of the chosen candidates, at most `counts[bin]` of each bin; fewer where the caps leave no more.
-
-    Round by round each background, in random order, takes one foreground: its bin in proportion to what is still wanted, then within
-    the bin by exp(score / temperature). No pair is taken twice, and no object more often than its cap. Pairs that the labels do not
-    speak for only fill what the others leave over.
-    """
-    if candidates.background.size == 0:
-        return np.zeros(0, np.int64)
-    starts = np.flatnonzero(np.diff(candidates.background, prepend=-1))
-    spans = np.stack([starts, np.append(starts[1:], candidates.background.size)], axis=1)
-    state = _Choice(candidates, bins, mine, wanted=np.array(counts, np.int64))
-    for allowed in (candidates.fits, ~candidates.fits):
-        if allowed.any():
-            state.fill(spans, allowed, rng)
-    return np.array(state.chosen, np.int64)
-
-
-class _Choice:
-    """What has been chosen so far, and what the caps and quotas still allow."""
-
-    def __init__(self, candidates: Candidates, bins: Positions, mine: Mine, *, wanted: Int[np.ndarray, " K"]) -> None:
-        self.candidates, self.bins, self.mine, self.wanted = candidates, bins, mine, wanted
-        self.foreground_uses = np.zeros(int(candidates.foreground.max(initial=0)) + 1, np.int64)
-        self.background_uses = np.zeros(int(candidates.background.max(initial=0)) + 1, np.int64)
-        self.free = np.ones(candidates.background.size, bool)
-        self.chosen: list[int] = []
-
-    def fill(self, spans: Int[np.ndarray, "B 2"], allowed: Bool[np.ndarray, " M"], rng: np.random.Generator) -> None:
-        """Rounds over all backgrounds until nothing is wanted or a round finds nothing."""
-        found = True
-        while found and self.wanted.any():
-            found = False
-            for span in rng.permutation(spans):
-                if not self.wanted.any():
-                    return
-                found |= self._take_one(span, allowed, rng)
-
-    def _take_one(self, span: Int[np.ndarray, "2"], allowed: Bool[np.ndarray, " M"], rng: np.random.Generator) -> bool:
-        inside = np.arange(span[0], span[1])
-        background = self.candidates.background[span[0]]
-        if self.background_uses[background] >= self.mine.max_per_background:
-            return False
-        usable = self.foreground_uses[self.candidates.foreground[inside]] < self.mine.max_per_foreground
-        inside = inside[usable & allowed[inside] & self.free[inside] & (self.wanted[self.bins[inside]] > 0)]
-        if inside.size == 0:
-            return False
-        picked = _pick(inside, self.candidates.score, self.bins, wanted=self.wanted, temperature=self.mine.temperature, rng=rng)
-        self.free[picked] = False
-        self.foreground_uses[self.candidates.foreground[picked]] += 1
-        self.background_uses[background] += 1
-        self.wanted[self.bins[picked]] -= 1
-        self.chosen.append(picked)
-        return True
-
-
-def _geometry(objects: Objects) -> Float[np.ndarray, "N 4"]:
+def _geometry(objects: Objects, chosen: Positions) -> Float[np.ndarray, "M 4"]:
     """Centre, foot, ln height (in the frame) and ln aspect (in the photograph) of the boxes, in units of their tolerances."""
-    frame, source = objects.frame_box, objects.source_box
+    source = objects.source_box[chosen]
+    frame = source / np.tile(objects.photo_size[chosen], 2)
     extent = np.maximum(source[:, 2:] - source[:, :2], 1.0)
     columns = [(frame[:, 0] + frame[:, 2]) / 2, frame[:, 3], np.log(frame[:, 3] - frame[:, 1] + 1e-3), np.log(extent[:, 1] / extent[:, 0])]
     scaled: np.ndarray = np.stack(columns, axis=1) / _TOLERANCES
@@ -201,8 +137,8 @@ def _near_neighbours(
     objects: Objects, drawn: Positions, count: int, rng: np.random.Generator
 ) -> Iterable[tuple[Positions, Positions]]:
     """Pairs (background, foreground): three quarters of `count` from the same label where it has a name, the rest from all."""
-    points = _geometry(objects)
     everything = np.arange(objects.group.size)
+    points = _geometry(objects, everything)
     groups = [(drawn, everything, max(count // 4, 1))]
     for label in np.unique(objects.label[drawn]):
         members = everything if label == UNNAMED else np.flatnonzero(objects.label == label)
@@ -246,7 +182,8 @@ def _score(
     score, fits = np.zeros(background.size), np.ones(background.size, bool)
     if mine.mode == "mined":
         fit = score_components(objects, relations, background, foreground)
-        score, fits = fit @ weights, fit[:, 0] >= mine.min_semantic
+        score = fit @ weights
+        fits = (fit[:, 0] >= mine.min_semantic) & (score >= mine.min_fit * weights.sum())
     return Candidates(background, foreground, fits, score.astype(np.float32), gap_size(components).astype(np.float32))
 
 
@@ -257,19 +194,6 @@ def _enlargement(objects: Objects, background: Positions, foreground: Positions,
     scale = np.sqrt((wanted / own).prod(axis=1))
     factors: np.ndarray = scale * mine.size / objects.photo_size[background].min(axis=1)
     return factors
-
-
-def _pick(
-    open_: Positions, score: Float32[np.ndarray, " A"], bins: Int[np.ndarray, " A"], *,
-    wanted: Int[np.ndarray, "3"], temperature: float, rng: np.random.Generator,
-) -> int:
-    present = np.unique(bins[open_])
-    share = wanted[present].astype(np.float64)
-    bin_ = present[np.searchsorted(np.cumsum(share / share.sum()), rng.random(), side="right").clip(max=present.size - 1)]
-    inside = open_[bins[open_] == bin_]
-    weight = np.exp((score[inside].astype(np.float64) - score[inside].max()) / temperature)
-    total = np.cumsum(weight / weight.sum())
-    return int(inside[np.searchsorted(total, rng.random(), side="right").clip(max=inside.size - 1)])
 
 
 def _empty() -> Candidates:

@@ -13,6 +13,7 @@ from tasks.compositing import Box, Contact, Placement, clean_plate, cut_object, 
 from tasks.gap import GAP_NAMES
 from tasks.images import read_image, read_mask, shrink_to
 from tasks.pairing import SCORE_NAMES
+from tasks.plates import read_plate
 from tasks.sample import RealComposite
 
 _HALF = 128  # a mask value from here on is foreground
@@ -36,7 +37,8 @@ RECIPES = pa.schema([
     pa.field("affine", pa.list_(pa.float64())), pa.field("natural_affine", pa.list_(pa.float64())),
     *(pa.field(column, pa.int32()) for column in ("size", "max_side", "jpeg_quality")),
     *(pa.field(column, pa.float64()) for column in ("choke", "feather_sigma")),
-    pa.field("plate", _name), pa.field("plate_path", pa.string()), pa.field("plate_margin", pa.int32()),
+    pa.field("plate", _name), pa.field("plate_margin", pa.int32()),
+    pa.field("plate_path", pa.string()), pa.field("plate_sha256", pa.string()),
     *(pa.field(f"plate_{column}", _real) for column in ("detail", "offset", "score")),
     pa.field("fg_ratio", _real),
     *(pa.field(f"{region}_{column}", pa.list_(_real)) for region in ("fg", "ring") for column in ("mean", "std", "chromaticity")),
@@ -93,7 +95,7 @@ def render_recipe(recipe: Mapping[str, Any], read: Callable[[str, str, int], Pho
     pasted = cut_object(image, mask, placement=read_placement(recipe), **matting)
     own = cut_object(background, background_mask, placement=read_placement(recipe, prefix="natural_"), **matting)
     if recipe["plate"] == "precomputed":
-        plate = to_frame(shrink_to(read_image(Path(recipe["plate_path"])), recipe["max_side"]), recipe["size"])
+        plate = read_plate(recipe["plate_path"], recipe["max_side"], recipe["size"])
     else:
         hole = (frame_mask >= _HALF) | (matte_in_frame(pasted, recipe["size"]) > 0) | (matte_in_frame(own, recipe["size"]) > 0)
         plate = clean_plate(frame, hole.astype(np.uint8) * 255, method=recipe["plate"], margin=recipe["plate_margin"])

@@ -5,7 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.foregrounds import Reason, analyse_photograph, outline_contact, region_colours
+from tasks.foregrounds import Reason, outline_contact
+from tasks.gap import region_colours
+from tasks.object_analysis import analyse_photograph
 from tasks.params import Mine, Params
 
 SIDE = 96
@@ -87,8 +89,9 @@ def test_a_mask_of_another_size_rejects_every_object_of_its_photograph(mine: Min
 
 
 def test_a_poor_plate_bars_a_background_but_not_a_foreground(mine: Mine) -> None:
-    assert reason_of(picture(), disc(), mine.model_copy(update={"min_plate_score": 1.0})) == Reason.PLATE
-    assert [reason for reason in Reason if not reason.bars_foreground] == [Reason.PLATE]
+    assert reason_of(picture(), disc(), mine.model_copy(update={"min_plate_score": 1.0})) == Reason.PLATE_POOR
+    assert {str(reason) for reason in Reason if not reason.bars_foreground} == {
+        "plate_missing", "plate_unreadable", "plate_unlike", "plate_poor"}
 
 
 def test_the_outline_on_the_border_is_counted_by_its_length() -> None:

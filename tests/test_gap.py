@@ -3,8 +3,17 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from tasks.foregrounds import HISTOGRAM_BINS, region_colours
-from tasks.gap import appearance, difficulty_bins, gap_components, gap_size, measure_gap, tercile_edges
+from tasks.gap import (
+    HISTOGRAM_BINS,
+    appearance,
+    difficulty_bins,
+    difficulty_edges,
+    gap_components,
+    gap_size,
+    measure_gap,
+    region_colours,
+    tercile_edges,
+)
 
 
 def stats_of(image: np.ndarray) -> dict:
@@ -46,3 +55,10 @@ def test_terciles_part_the_gaps_into_thirds() -> None:
     assert np.bincount(bins).tolist() == [1000, 1000, 1000]
     assert gaps[bins == 0].max() < gaps[bins == 2].min()
     assert tercile_edges(np.zeros(0)) == (0.0, 0.0)
+
+
+def test_hard_means_as_hard_as_the_hardest_third_of_enough_real_composites() -> None:
+    rng = np.random.default_rng(4)
+    candidates, brought = rng.gamma(4.0, 1.0, 3000), rng.gamma(2.0, 1.0, 300)
+    assert np.bincount(difficulty_bins(brought, difficulty_edges(candidates, brought))).tolist() == [100, 100, 100]
+    assert difficulty_edges(candidates, brought[:49]) == difficulty_edges(candidates, brought[:0]) == tercile_edges(candidates)

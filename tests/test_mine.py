@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +11,8 @@ import pytest
 from tasks.files import write_bytes
 from tasks.images import decode_image, encode_jpeg, encode_png
 from tasks.index import PHOTOGRAPHS, read_table, write_table
-from tasks.mine import REJECTS, analyse_objects, finish_mine, plan_mine, render_shard
+from tasks.mine import REJECTS, finish_mine, plan_mine, render_shard
+from tasks.object_analysis import analyse_objects
 from tasks.params import Params
 from tasks.recipes import RECIPES, read_placement, render_recipe
 from tasks.shards import ShardReader, decode_composite, encode_composite, read_manifest
@@ -149,7 +151,7 @@ def test_the_same_label_is_preferred_and_an_unnamed_one_says_nothing(settle: Cal
     params = settle()
     metrics = run(params)
     recipes = read_table(params.paths.mined / "recipes.parquet", RECIPES)
-    assert metrics["same_label_share"] > 0.6
+    assert metrics["share_same_label"] > 0.6
     assert all(recipe["fg_label"] == recipe["bg_label"] != "region" for recipe in recipes if recipe["fit"] == "same_label")
 
 
@@ -162,15 +164,72 @@ def test_pih_random_has_no_scores_and_no_quotas(settle: Callable[..., Params]) -
     assert len({(recipe["fg_label"], recipe["bg_label"]) for recipe in recipes}) > 4
 
 
-def test_precomputed_plates_are_used_and_objects_without_one_are_no_backgrounds(settle: Callable[..., Params], tmp_path: Path) -> None:
-    params = settle("run", {"mine.plate": "precomputed", "paths.raw": str(tmp_path), "mine.num_composites": 4})
-    for number in (*range(0, 30, 2), *range(30, 46)):
-        write_bytes(tmp_path / "plates" / f"k{number:03d}.png", encode_png(np.full((80, 90, 3), 77, np.uint8)))
-    plan_mine(params)
+def bring_plates(photographs: Path, folder: Path) -> dict[str, np.ndarray]:
+    """A plate for every object but k000, at several sizes: the photograph with a flat patch where the object was."""
+    plates = {}
+    for number in range(1, sum(SPLITS.values())):
+        image = decode_image((photographs / f"{number}.jpg").read_bytes(), name="image")
+        mask = cv2.dilate(decode_image((photographs / f"{number}.png").read_bytes(), name="mask")[..., 0], np.ones((9, 9), np.uint8))
+        plate = np.where(mask[..., None] > 0, image.mean(axis=(0, 1)).astype(np.uint8), image)
+        factor = (1.0, 0.75, 2.0)[number % 3]
+        plates[f"k{number:03d}"] = cv2.resize(plate, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        ending, encode = ((".png", encode_png), (".jpg", lambda pixels: encode_jpeg(pixels, 97)))[number % 2]
+        write_bytes(folder / f"k{number:03d}{ending}", encode(plates[f"k{number:03d}"]))
+    return plates
+
+
+def test_brought_plates_of_any_size_are_used_judged_and_recorded(
+    settle: Callable[..., Params], photographs: Path, tmp_path: Path
+) -> None:
+    bring_plates(photographs, tmp_path / "raw" / "plates")
+    params = settle("run", {"mine.plate": "precomputed", "paths.raw": str(tmp_path / "raw"), "mine.min_plate_score": 0.0})
+    run(params)
     recipes = read_table(params.paths.mined / "recipes.parquet", RECIPES)
-    assert all(int(recipe["bg_key"][1:]) % 2 == 0 for recipe in recipes if recipe["split"] == "train")
-    assert (render_recipe(recipes[0]).sample.plate == 77).all()
-    assert Counter(row["reason"] for row in read_table(params.paths.mined / "rejects.parquet", REJECTS)) == {"plate": 15}
+    assert "k000" not in {recipe["bg_key"] for recipe in recipes}
+    assert len({recipe["plate_score"] for recipe in recipes}) > 5
+    for recipe in recipes[:6]:
+        rendered, brought = render_recipe(recipe), Path(recipe["plate_path"])
+        assert recipe["plate_sha256"] == hashlib.sha256(brought.read_bytes()).hexdigest()
+        expected = cv2.resize(decode_image(brought.read_bytes(), name="plate"), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        assert np.abs(rendered.sample.plate.astype(int) - expected).mean() < 1.0
+        assert (rendered.sample.composite == rendered.sample.plate)[rendered.sample.mask == 0].all()
+
+
+def test_a_plate_that_is_missing_or_of_another_photograph_bars_the_background_with_a_reason(
+    settle: Callable[..., Params], photographs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "raw" / "plates"
+    plates = bring_plates(photographs, folder)
+    (folder / "k002.png").write_bytes(b"no image")
+    write_bytes(folder / "k004.png", encode_png(plates["k004"][: len(plates["k004"]) // 2]))  # another shape
+    write_bytes(folder / "k006.png", encode_png(255 - plates["k006"]))  # another picture of that shape
+    params = settle("run", {"mine.plate": "precomputed", "paths.raw": str(tmp_path / "raw"), "mine.min_plate_score": 0.0})
+    plan_mine(params)
+    reasons = {row["key"]: row["reason"] for row in read_table(params.paths.mined / "rejects.parquet", REJECTS)}
+    assert reasons == {"k000": "plate_missing", "k002": "plate_unreadable", "k004": "plate_unlike", "k006": "plate_unlike"}
+    recipes = read_table(params.paths.mined / "recipes.parquet", RECIPES)
+    assert not set(reasons) & {recipe["bg_key"] for recipe in recipes}
+    assert set(reasons) & {recipe["fg_key"] for recipe in recipes}, "it may still be cut out"
+
+
+def test_a_brought_plate_that_changes_is_judged_anew(settle: Callable[..., Params], photographs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "raw" / "plates"
+    plates = bring_plates(photographs, folder)
+    params = settle("run", {"mine.plate": "precomputed", "paths.raw": str(tmp_path / "raw"), "mine.min_plate_score": 0.0})
+    plan_mine(params)
+    write_bytes(folder / "k008.png", encode_png(255 - plates["k008"]))
+    plan_mine(params)
+    assert "k008" in {row["key"] for row in read_table(params.paths.mined / "rejects.parquet", REJECTS)}
+
+
+def test_without_a_plate_the_photograph_is_the_background_as_it_is(settle: Callable[..., Params]) -> None:
+    params = settle("run", {"mine.plate": "none"})
+    metrics = run(params)
+    assert metrics["rejects"] == 0.0
+    for recipe in read_table(params.paths.mined / "recipes.parquet", RECIPES)[:6]:
+        rendered = render_recipe(recipe)
+        assert (rendered.sample.plate == rendered.untouched).all()
+        assert recipe["plate_score"] is None
 
 
 def test_an_unreadable_photograph_is_a_reject_with_a_reason(settle: Callable[..., Params], photographs: Path, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tasks.gap import Appearance, difficulty_bins, tercile_edges
-from tasks.pairing import UNNAMED, Candidates, Objects, choose_pairs, find_candidates, label_relations, quota_counts, score_components
+from tasks.pairing import UNNAMED, Candidates, Objects, find_candidates, label_relations, score_components
 from tasks.params import Mine, Params
 from tasks.placement import place_foreground, place_natural
+from tasks.quotas import choose_pairs, quota_counts
 
 
 @pytest.fixture
