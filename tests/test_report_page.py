@@ -43,7 +43,7 @@ def make_scored(number: int, key: str) -> Scored:
     answers = {method: np.where(mask[..., None] > 0, target + np.uint8(by), target) for method, by in off.items()}
     scores = {method: score_flavours(answer, target, mask) for method, answer in answers.items()}
     share = (0.03, 0.1, 0.22)[number % 3]
-    row = {"key": key, "group": key, "label": "<i>thing</i>", "fg_ratio": share, "method": "reinhard"}
+    row = {"key": key, "group": key, "subset": ("a", "b")[number % 2], "label": "<i>thing</i>", "fg_ratio": share, "method": "pitie"}
     return Scored(row, scores, width=16, height=16, num_foreground=56)
 
 

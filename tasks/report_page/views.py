@@ -162,7 +162,8 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> Table | None:
     ]
     return Table(
         "The same images side by side, drawn by photograph: below 0 is a gain, and an interval that does not hold 0 is one beyond chance. "
-        "p: of signs flipped at random, corrected for the number of methods.", [Head("ours minus", number=False), *map(Head, numbers)], rows,
+        "p: of signs flipped at random, corrected for the number of methods.",
+        [Head("ours minus", number=False), *map(Head, numbers)], rows,
     )
 
 
@@ -183,7 +184,8 @@ def _leaderboard(board: Leaderboard) -> dict[str, Any]:
         return [
             Line(
                 [
-                    label_of(row.method) if row.ours else row.method, *(number(row.values[metric], metric) if metric in row.values else "" for metric in board.metrics),
+                    label_of(row.method) if row.ours else row.method,
+                    *(number(row.values[metric], metric) if metric in row.values else "" for metric in board.metrics),
                     row.source if comparable else row.why_not,
                 ],
                 ours=row.ours and row.method == HARMONIZED,
