@@ -68,6 +68,16 @@ def test_a_region_that_is_its_own_reference_stays(name):
     assert np.abs(ALL[name](image, mask, image, mask).astype(int) - image).max() <= 1
 
 
+@pytest.mark.parametrize("match", [match_reinhard, match_xiao_ma, match_monge_kantorovich, match_fecker, match_pitie])
+def test_equal_statistics_are_the_identity_whatever_the_pixels(match):
+    target = pixels(70, 3000)
+    shuffled = target[np.random.default_rng(0).permutation(len(target))]
+    np.testing.assert_allclose(match(target, target, shuffled), target, atol=0.05 if match is not match_pitie else 0.6)  # half a bin
+    if match in (match_xiao_ma, match_monge_kantorovich):
+        mirrored = 2 * target.mean(0) - target  # other colours of the same mean and covariance
+        np.testing.assert_allclose(match(pixels(71), target, mirrored), pixels(71), atol=0.1)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_the_background_is_bit_exact_and_no_argument_is_changed(name):
     image, reference, mask = picture(2), picture(3), soft_ellipse()
@@ -180,6 +190,17 @@ def test_reinhard_gives_the_mean_and_deviation_of_the_reference(seed):
         np.testing.assert_allclose(lab_by_hand(matched).std(0), wanted.std(0), atol=2e-4)
 
 
+def test_reinhard_is_the_published_formula_pixel_by_pixel():
+    target, reference = pixels(60), pixels(61)
+    wanted, (before, after) = lab_by_hand(target), (lab_by_hand(values) for values in (target, reference))
+    moved = (wanted - before.mean(0)) * after.std(0) / before.std(0) + after.mean(0)
+    opponent = np.array([[3**-0.5, 6**-0.5, 2**-0.5], [3**-0.5, 6**-0.5, -(2**-0.5)], [3**-0.5, -2 * 6**-0.5, 0.0]])  # lab -> log LMS
+    lms = 10.0 ** (moved @ opponent.T)
+    cones = [[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]]
+    by_hand = 255 * np.linalg.solve(cones, lms.T).T
+    np.testing.assert_allclose(match_reinhard(target, target, reference), by_hand, atol=0.1)
+
+
 def test_the_inverse_matrix_is_the_published_one_up_to_its_rounding():
     published = [[4.4687, -3.5887, 0.1196], [-1.2197, 2.3831, -0.1626], [0.0585, -0.2611, 1.2057]]
     np.testing.assert_allclose(np.linalg.inv(color_transfer.LMS), published, atol=0.02)
@@ -222,6 +243,16 @@ def test_monge_kantorovich_is_the_closed_form_and_moves_colours_least(seed):
         return np.trace((transport - np.eye(3)) @ target @ (transport - np.eye(3)).T)
 
     assert moved(matrix) <= moved(xiao_ma_map(target, reference)) * (1 + 1e-9)
+
+
+@given(seeds)
+@settings(max_examples=25, deadline=None)
+def test_xiao_ma_is_the_papers_chain_of_transforms(seed):
+    target, reference = pixels(seed), pixels(seed + 1)
+    first, second = (scipy.linalg.svd(np.cov(values.T, bias=True)) for values in (target, reference))  # the paper's own tool
+    turned = second[0] * np.sign(np.sum(first[0] * second[0], axis=0))
+    wanted = (target - target.mean(0)) @ first[0] / np.sqrt(first[1]) * np.sqrt(second[1]) @ turned.T + reference.mean(0)
+    np.testing.assert_allclose(match_xiao_ma(target, target, reference), wanted, atol=0.05)
 
 
 def test_xiao_ma_is_monge_kantorovich_where_the_axes_agree():
@@ -317,6 +348,18 @@ def test_marginals_come_closer_with_every_iteration(seed):
     assert gaps[0] > gaps[1] > gaps[3]
     assert gaps[2] < 1.05 * gaps[1]
     assert gaps[3] < 0.1 * gaps[0]
+
+
+@pytest.mark.parametrize("seed", [31, 41])
+def test_every_colour_channel_comes_closer_and_stays_close(seed):
+    target, reference = pixels(seed, 1500), np.concatenate([pixels(seed + 1, 500), pixels(seed + 2, 1000)])
+    gaps = []
+    for count in range(11):
+        moved = match_pitie(target, target, reference, rng=np.random.default_rng(seed), num_iterations=count)
+        gaps.append([scipy.stats.wasserstein_distance(moved[:, channel], reference[:, channel]) for channel in range(3)])
+    totals = np.sum(gaps, axis=1)
+    assert totals[10] < 0.05 * totals[0]
+    assert (np.diff(totals) < 0.02 * totals[0]).all()  # six axes at a time: one channel may give way a little to the others
 
 
 def test_one_axis_is_matched_as_by_quantiles():
