@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -42,6 +43,13 @@ PER_IMAGE = pa.schema([
     pa.field("composite_fmse", pa.float64()),  # of the untouched composite, same flavour
 ])
 
+# Of real composites, which have no target: one row per image and method.
+CHANGES = pa.schema([
+    pa.field("benchmark", _name), pa.field("source", _name), pa.field("subset", _name), pa.field("key", pa.string()),
+    pa.field("group", pa.string()), pa.field("label", _name), pa.field("width", pa.int32()), pa.field("height", pa.int32()),
+    pa.field("num_foreground", pa.int64()), pa.field("fg_ratio", pa.float32()), pa.field("method", _name), pa.field("change", pa.float64()),
+])
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -56,6 +64,17 @@ class Scored:
     def fmse(self, method: str) -> float:
         """The method's foreground error, raw."""
         return self.scores[method]["raw"].fmse
+
+
+@dataclass(frozen=True)
+class Changed:
+    """How far every method moved one real composite, of which nobody knows what it should look like."""
+
+    row: Mapping[str, Any]  # of the index
+    changes: Mapping[str, float]  # by method: mean CIEDE2000 inside the mask, 0 for what nobody touched
+    width: int
+    height: int
+    num_foreground: int
 
 
 def as_table(results: Mapping[str, Iterable[Scored]]) -> pa.Table:
@@ -73,8 +92,20 @@ def as_table(results: Mapping[str, Iterable[Scored]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PER_IMAGE)
 
 
+def changes_table(results: Mapping[str, Iterable[Changed]]) -> pa.Table:
+    """The rows of each benchmark's real composites, in the schema `CHANGES`."""
+    rows = [
+        {
+            "benchmark": benchmark, **{column: changed.row[column] for column in ("source", "subset", "key", "group", "label", "fg_ratio")},
+            "width": changed.width, "height": changed.height, "num_foreground": changed.num_foreground, "method": method, "change": change,
+        }
+        for benchmark, found in results.items() for changed in found for method, change in changed.changes.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=CHANGES)
+
+
 def write_measurements(path: Path, table: pa.Table) -> None:
-    """Write a table of the schema `PER_IMAGE` as Parquet, whole or not at all."""
+    """Write a table of measurements as Parquet, whole or not at all."""
     with written_atomically(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
@@ -90,25 +121,55 @@ def read_measurements(path: Path) -> pa.Table:
 
 
 def summarize(name: str, found: Sequence[Scored], num_pairs: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Per method the raw means, by their own names; median, interval, buckets and the other flavours beside them; of `num_pairs` pairs."""
+    """Per method the raw means, by their own names; medians, intervals, buckets, sub-sets and the other flavours beside them.
+
+    num_pairs: those whose mask was empty too. Intervals are drawn by photograph.
+    """
     untouched = average([scored.scores[COMPOSITE]["raw"] for scored in found])
     groups = [scored.row["group"] for scored in found]
     summary = {}
     for method in found[0].scores:
         raw = [scored.scores[method]["raw"] for scored in found]
-        means, fmse = average(raw), [score.fmse for score in raw]
+        means, middle, fmse = average(raw), medians(raw), [score.fmse for score in raw]
         low, high = bootstrap_interval(fmse, numpy_generator(seed, "evaluate", "bootstrap", name, method), groups=groups)
+        psnr_low, psnr_high = bootstrap_interval(
+            [score.psnr for score in raw], numpy_generator(seed, "evaluate", "bootstrap", name, method), groups=groups
+        )
         values: dict[str, Any] = {
             **means, "num_images": len(raw), "num_skipped": num_pairs - len(raw),
-            "median_fmse": medians(raw)["fmse"], "fmse_low": low, "fmse_high": high,
+            **{f"median_{metric}": middle[metric] for metric in ("mse", "fmse", "psnr", "ssim")},
+            "fmse_low": low, "fmse_high": high, "psnr_low": psnr_low, "psnr_high": psnr_high,
             "fmse_of_composites": relative_to(means, untouched),
             "do_no_harm": do_no_harm_rate(fmse, [scored.fmse(COMPOSITE) for scored in found]),
-            "buckets": _buckets(found, method),
+            "buckets": _buckets(found, method), "subsets": _subsets(found, method),
         }
         for flavour in FLAVOURS[1:]:
             values[flavour] = average([scored.scores[method][flavour] for scored in found])
         summary[method] = _rounded(values)
     return summary
+
+
+def summarize_changes(found: Sequence[Changed], num_images: int) -> dict[str, dict[str, Any]]:
+    """Per method the mean and median change of real composites; of `num_images`."""
+    return {
+        method: _rounded({
+            "change": float(np.mean([changed.changes[method] for changed in found])),
+            "median_change": float(np.median([changed.changes[method] for changed in found])),
+            "num_images": len(found), "num_skipped": num_images - len(found),
+        })
+        for method in found[0].changes
+    }
+
+
+def _subsets(found: Sequence[Scored], method: str) -> dict[str, dict[str, float]]:
+    """Means over each sub-set, where there are several; the mean over all is not the mean of these."""
+    names = sorted({scored.row["subset"] for scored in found})
+    subsets = {}
+    for name in names if len(names) > 1 else []:
+        inside = [scored.scores[method]["raw"] for scored in found if scored.row["subset"] == name]
+        means = average(inside)
+        subsets[name] = {"num_images": len(inside)} | {metric: means[metric] for metric in ("mse", "fmse", "psnr", "ssim")}
+    return subsets
 
 
 def _buckets(found: Sequence[Scored], method: str) -> dict[str, dict[str, float]]:

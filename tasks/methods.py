@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from models.harmonizer import Harmonizer
+from models.harmonizer import Harmonizer, ParametricHarmonizer
 from tasks.baselines import BASELINES, Baseline
+from tasks.harmonize import harmonize_image
 from tasks.harmonizer_files import load_harmonizer
 from tasks.images import read_image, to_tensor, to_uint8
 from tasks.measurements import CHAMPION, COMPOSITE, HARMONIZED
@@ -31,11 +32,11 @@ class Methods:
         """Whether a network cannot do without clean backgrounds."""
         return any(network.config.plate for network in self.networks.values())
 
-    def predict(self, examples: Sequence[Example]) -> list[dict[str, Picture]]:
-        """Every network's answer to each example; those of one size go through a network together."""
+    def predict(self, examples: Sequence[Example], *, native: bool = False) -> list[dict[str, Picture]]:
+        """Every network's answer to each example, as `harmonize_examples` gives them."""
         answers: list[dict[str, Picture]] = [{} for _ in examples]
         for name, network in self.networks.items():
-            for answer, picture in zip(answers, harmonize_examples(network, examples), strict=True):
+            for answer, picture in zip(answers, harmonize_examples(network, examples, native=native), strict=True):
                 answer[name] = picture
         return answers
 
@@ -68,16 +69,22 @@ def load_methods(params: Params) -> Methods:
     return Methods(BASELINES, params.evaluate.competitors, networks)
 
 
-def harmonize_examples(model: Harmonizer, examples: Sequence[Example]) -> list[Picture]:
-    """The model's answers at the examples' own sizes, sRGB-encoded, rounded to nearest; examples of one size are one batch.
+def harmonize_examples(model: Harmonizer, examples: Sequence[Example], *, native: bool = False) -> list[Picture]:
+    """The model's answers at the examples' own sizes, sRGB-encoded, rounded to nearest.
 
-    The background is bit for bit the composite's, or the plate's in a model that takes one. Raises ValueError naming the first example
-    without a plate if the model needs them.
+    Examples of one size are one batch, over the plate in a model that takes one. native: they may be large and of any sizes; each edit is
+    predicted at the model's size and applied to the file's pixels (tasks/harmonize.py), over the composite itself.
+    Raises ValueError naming the first example without a plate if the model needs them.
     """
+    plates = _plates(examples) if model.config.plate else []
+    if native and isinstance(model, ParametricHarmonizer):
+        return [
+            np.asarray(harmonize_image(model, example.composite, example.mask, plate=example.plate, num_threads=1)) for example in examples
+        ]
     if len({example.mask.shape for example in examples}) > 1:
-        return [harmonize_examples(model, [example])[0] for example in examples]
+        return [harmonize_examples(model, [example], native=native)[0] for example in examples]
     composites, masks = np.stack([example.composite for example in examples]), np.stack([example.mask for example in examples])
-    return list(harmonize_batch(model, composites, masks, np.stack(_plates(examples)) if model.config.plate else None))
+    return list(harmonize_batch(model, composites, masks, np.stack(plates) if plates else None))
 
 
 def _plates(examples: Sequence[Example]) -> list[Picture]:

@@ -28,6 +28,7 @@ PEAK = 255.0
 MSE_FLOOR = 1e-6  # added before the logarithm, as iSSAM does
 MAX_PSNR = 100.0  # dB: what an equal image is given
 HARD_LEVEL = 128  # of a mask, 0..255: from here on it is foreground, 0.5 rounded up
+EMPTY_MASK = "the mask is empty: no pixel reaches 0.5, so there is no foreground to measure"
 BUCKETS = {"0-5": (0.0, 0.05), "5-15": (0.05, 0.15), "15-100": (0.15, 1.0)}  # foreground ratio: above the first, up to the second
 
 Flavour = Literal["raw", "masked", "issam"]
@@ -99,6 +100,15 @@ def squared_errors(prediction: UInt8[np.ndarray, "H W 3"], target: UInt8[np.ndar
     _check_shapes(prediction, target, mask)
     inside, count = _squared_error_inside(prediction, target, mask)
     return _squared_norm(prediction, target) / target.size, inside / (3 * count)
+
+
+def change_inside(composite: UInt8[np.ndarray, "H W 3"], answer: UInt8[np.ndarray, "H W 3"], mask: Mask) -> float:
+    """How far an answer is from the composite that it was given: mean CIEDE2000 over the foreground. Errors as `score_flavours`."""
+    _check_shapes(answer, composite, mask)
+    hard = (mask >= HARD_LEVEL).view(np.uint8)
+    if not hard.any():
+        raise ValueError(EMPTY_MASK)
+    return _delta_e(answer, composite, hard)
 
 
 def psnr_of(mse: float, *, peak: float = PEAK) -> float:
@@ -233,7 +243,7 @@ def _squared_error_inside(prediction: np.ndarray, target: np.ndarray, mask: np.n
         hard = (mask >= HARD_LEVEL).view(np.uint8)
         total, count = cv2.norm(prediction, target, cv2.NORM_L2SQR, hard), cv2.countNonZero(hard)
     if not count:
-        raise ValueError("the mask is empty: no pixel reaches 0.5, so there is no foreground to measure")
+        raise ValueError(EMPTY_MASK)
     return float(total), int(count)
 
 

@@ -14,7 +14,7 @@ target, mask and plate; all squash, whatever the aspect:
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,11 @@ def test_rows(params: Params, name: str) -> list[dict[str, Any]]:
         f"evaluate.benchmarks.{name}: no test images of source {benchmark.source!r}, subset {benchmark.subset!r} in "
         f"{params.paths.index}; there are: {shown}"
     )
+
+
+def has_targets(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a benchmark's rows are pairs; real composites have nothing to be measured against."""
+    return "target_path" in rows[0]
 
 
 def read_example(row: Mapping[str, Any], benchmark: Benchmark, *, max_megapixels: float) -> Example:

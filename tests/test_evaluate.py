@@ -90,7 +90,7 @@ def test_the_metrics_have_the_agreed_form_and_the_report_its_files(project: Path
     assert result["all"]["composite"]["num_images"] == 8
     assert result["scenes"]["composite"]["num_images"] == 4
     assert {path.name for path in params.paths.report.iterdir()} == {
-        "index.html", "per_image.parquet", "sheet_all.png", "sheet_scenes.png", "summary.md"
+        "index.html", "per_image.parquet", "real_composites.parquet", "sheet_all.png", "sheet_scenes.png", "summary.md"
     }
     with Image.open(params.paths.report / "sheet_all.png") as sheet:
         assert sheet.width > 4 * 48
