@@ -106,12 +106,12 @@ def test_an_untrained_darkening_model_changes_next_to_nothing() -> None:
     assert (harmonized - composite).abs().max() < 0.01
 
 
-@pytest.mark.parametrize("architecture", ["small", "pixel"])
-def test_outside_the_mask_the_background_is_copied_bit_for_bit(architecture: str) -> None:
+@pytest.mark.parametrize(("architecture", "read_rim"), [("small", False), ("small", True), ("pixel", False)])
+def test_outside_the_mask_the_background_is_copied_bit_for_bit(architecture: str, read_rim: bool) -> None:
     composite, mask, plate = scenes()
     outside = (mask == 0).expand_as(composite)
     for with_plate, background in [(False, composite), (True, plate)]:
-        model = stirred(build_harmonizer(config(architecture=architecture, plate=with_plate)))
+        model = stirred(build_harmonizer(config(architecture=architecture, plate=with_plate, read_rim=read_rim)))
         harmonized = model(composite, mask, plate).harmonized
         assert torch.equal(harmonized[outside], background[outside])
         assert (harmonized - composite)[~outside].abs().max() > 0.01
@@ -326,3 +326,14 @@ def test_the_published_head_convolves_the_upsampled_features() -> None:
         assert early(known, known, known).shape == (1, 1, 16, 16)
         upsampled = nn.functional.interpolate(features[0], size=(256, 256), mode="bicubic", align_corners=False)
         torch.testing.assert_close(late(known, known, known), early.head(upsampled))
+
+
+def test_encoders_see_the_input_averaged_down() -> None:
+    composite, mask, _ = scenes(2, 128)
+    model = stirred(build_harmonizer(config(size=128, encoder_size=64, read_rim=True)))
+    assert isinstance(model, ParametricHarmonizer)
+    seen: list[torch.Size] = []
+    model.curve_net.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    model.shading_net.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    model(composite, mask)
+    assert seen == [(2, 4, 64, 64), (2, 7, 64, 64)]
