@@ -75,6 +75,11 @@ def fixed(value: float) -> str:
     return f"{value:.2f}"
 
 
+def bucket_name(bucket: str) -> str:
+    """A foreground bucket for people: `0-5` is 0 to 5 %."""
+    return bucket.replace("-", " to ") + " %"
+
+
 def slug(text: str) -> str:
     """`text` as an element's id: lower-case letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "untitled"

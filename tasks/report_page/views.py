@@ -1,4 +1,4 @@
-"""What the page says of one benchmark: numbers become words, tables and charts."""
+"""What the page says of one benchmark: numbers become words, charts and cases."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,21 +7,15 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from tasks.evaluation_report import BenchmarkReport, Case, Comparison, Leaderboard
+from tasks.evaluation_report import BenchmarkReport, Case
 from tasks.measurements import CHAMPION, COMPOSITE, HARMONIZED, Scored
 from tasks.metrics import BUCKETS, bucket_of
 from tasks.report_page.charts import Mark, Scale, histogram, scale_of, scatter, tone_curves
-from tasks.report_page.formats import METRIC_HEADS, Head, Line, Table, fixed, kind_of, label_of, number, share, slug, thousands
+from tasks.report_page.formats import bucket_name, fixed, kind_of, label_of, number, share, slug, thousands
 from tasks.report_page.pictures import Picture, gain_range, shading_picture
+from tasks.report_page.tables import buckets_table, comparison_table, flavour_tables, kinds_tables, leaderboard_tables, methods_table
 from tasks.seeds import numpy_generator
 from tasks.statistics import bootstrap_interval
-
-ALL_METHODS = ("fmse", "mse", "psnr", "fpsnr", "ssim", "fssim", "delta_e")
-FLAVOUR_METRICS = ("mse", "fmse", "psnr", "fpsnr", "ssim", "fssim")
-FLAVOUR_NOTES = {
-    "masked": "masked: the background's error set to zero, peak 255, as PCT-Net and DCCF measure",
-    "issam": "issam: the target's own peak, the soft mask, as iSSAM, CDTNet and DucoNet measure",
-}
 
 
 @dataclass(frozen=True)
@@ -64,10 +58,11 @@ def benchmark_view(report: BenchmarkReport, pictures: Sequence[Sequence[Picture]
     return {
         "id": name, "name": report.name, "protocol": report.protocol, "num_images": ours["num_images"], "num_skipped": ours["num_skipped"],
         "tiles": _tiles(report.methods, other), "verdict": _verdict(report.methods, other),
-        "methods_chart": _methods_chart(report.methods), "methods_table": _methods_table(report.methods),
-        "comparison_table": _comparison_table(report.comparisons), "flavour_tables": _flavour_tables(report.methods),
-        "leaderboards": [_leaderboard(board) for board in report.leaderboards],
-        "buckets_chart": _buckets_chart(report, other), "buckets_table": _buckets_table(report.methods),
+        "methods_chart": _methods_chart(report.methods), "methods_table": methods_table(report.methods),
+        "comparison_table": comparison_table(report.comparisons), "flavour_tables": flavour_tables(report.methods),
+        "leaderboards": [leaderboard_tables(board) for board in report.leaderboards],
+        "buckets_chart": _buckets_chart(report, other), "buckets_table": buckets_table(report.methods),
+        "kinds": kinds_tables(report.found, other),
         "scatter": _scatter(report, name), "histogram": histogram(shares), "improved": ours["do_no_harm"],
         "median_share": float(np.median(shares)), "worst_share": float(np.quantile(shares, 0.9)),
         "cases": [
@@ -116,7 +111,7 @@ def _verdict(methods: Mapping[str, Mapping[str, Any]], other: str | None) -> str
     return f"{said} {share(worse)} of the images did not come out better than they were."
 
 
-# --- Charts and tables ------------------------------------------------------------------------------------------------------------------
+# --- Charts and cases -------------------------------------------------------------------------------------------------------------------
 
 
 def _methods_chart(methods: Mapping[str, Mapping[str, Any]]) -> IntervalChart:
@@ -126,79 +121,6 @@ def _methods_chart(methods: Mapping[str, Mapping[str, Any]]) -> IntervalChart:
         for method, values in sorted(methods.items(), key=lambda item: float(item[1]["fmse"]))
     ]
     return interval_chart([("", rows)], unit="fMSE, squared grey levels", metric="fmse")
-
-
-def _methods_table(methods: Mapping[str, Mapping[str, Any]]) -> Table:
-    heads = [
-        Head("method", number=False), Head("fMSE"), Head("median"), Head("of composite's"),
-        *(Head(METRIC_HEADS[metric]) for metric in ALL_METHODS[1:]), Head("better than untouched"),
-    ]
-    rows = [
-        Line(
-            [
-    label_of(method), number(values["fmse"], "fmse"), number(values["median_fmse"], "fmse"),
-                fixed(values["fmse_of_composites"]),
-                *(number(values[metric], metric) for metric in ALL_METHODS[1:]),
-                "" if method == COMPOSITE else share(values["do_no_harm"]),
-            ],
-            ours=method == HARMONIZED,
-        )
-        for method, values in methods.items()
-    ]
-    images = thousands(methods[HARMONIZED]["num_images"])
-    return Table(f"Means over {images} images, flavour raw. Lower is better for errors, higher for PSNR and SSIM.", heads, rows)
-
-
-def _comparison_table(comparisons: Sequence[Comparison]) -> Table | None:
-    if not comparisons:
-        return None
-    numbers = ("mean difference of fMSE", "95 %", "ours is better on", "p")
-    rows = [
-        Line([
-            label_of(each.method), number(each.difference, "fmse"), f"{number(each.low, 'fmse')} to {number(each.high, 'fmse')}",
-            share(each.wins), "" if each.p_value is None else f"{each.p_value:.2g}",
-        ])
-        for each in comparisons
-    ]
-    return Table(
-        "The same images side by side, drawn by photograph: below 0 is a gain, and an interval that does not hold 0 is one beyond chance. "
-        "p: of signs flipped at random, corrected for the number of methods.",
-        [Head("ours minus", number=False), *map(Head, numbers)], rows,
-    )
-
-
-def _flavour_tables(methods: Mapping[str, Mapping[str, Any]]) -> list[Table]:
-    heads = [Head("method", number=False), *(Head(METRIC_HEADS[metric]) for metric in FLAVOUR_METRICS)]
-    return [
-        Table(note, heads, [
-            Line([label_of(method), *(number(values[flavour][metric], metric) for metric in FLAVOUR_METRICS)], ours=method == HARMONIZED)
-            for method, values in methods.items()
-        ])
-        for flavour, note in FLAVOUR_NOTES.items()
-    ]
-
-
-def _leaderboard(board: Leaderboard) -> dict[str, Any]:
-    def lines(comparable: bool) -> list[Line]:
-        rows = [row for row in board.rows if (not row.why_not) == comparable]
-        return [
-            Line(
-                [
-                    label_of(row.method) if row.ours else row.method,
-                    *(number(row.values[metric], metric) if metric in row.values else "" for metric in board.metrics),
-                    row.source if comparable else row.why_not,
-                ],
-                ours=row.ours and row.method == HARMONIZED,
-            )
-            for row in sorted(rows, key=lambda row: row.values.get(board.metrics[0], np.inf))
-        ]
-
-    heads = [Head("method", number=False), *(Head(METRIC_HEADS[metric]) for metric in board.metrics)]
-    return {
-        "note": board.note,
-        "comparable": Table(f"{board.title}: comparable rows", [*heads, Head("source", number=False)], lines(True)),
-        "others": Table(f"{board.title}: rows measured otherwise", [*heads, Head("why not", number=False)], lines(False)),
-    }
 
 
 def _buckets_chart(report: BenchmarkReport, other: str | None) -> IntervalChart:
@@ -215,28 +137,8 @@ def _buckets_chart(report: BenchmarkReport, other: str | None) -> IntervalChart:
             rng = numpy_generator(0, "report", report.name, bucket, method)
             low, high = bootstrap_interval(values, rng, groups=[scored.row["group"] for scored in inside])
             rows.append(IntervalRow(label_of(method), kind_of(method), float(np.mean(values)), low, high, reference=untouched))
-        groups.append((f"{_percent(bucket)} of the image: {thousands(len(inside))} images", rows))
+        groups.append((f"{bucket_name(bucket)} of the image: {thousands(len(inside))} images", rows))
     return interval_chart(groups, unit="fMSE, squared grey levels", metric="fmse")
-
-
-def _buckets_table(methods: Mapping[str, Mapping[str, Any]]) -> Table:
-    present = methods[HARMONIZED]["buckets"]
-    metrics = ("fmse", "mse", "psnr")
-    heads = [Head("method", number=False)]
-    heads += [Head(f"{METRIC_HEADS[metric]} at {_percent(bucket)}") for bucket in present for metric in metrics]
-    rows = [
-        Line(
-            [label_of(method), *(number(values["buckets"][bucket][metric], metric) for bucket in present for metric in metrics)],
-            ours=method == HARMONIZED,
-        )
-        for method, values in methods.items()
-    ]
-    return Table("Means by the share of the image that the foreground covers.", heads, rows)
-
-
-def _percent(bucket: str) -> str:
-    return bucket.replace("-", " to ") + " %"
-
 
 def _share_left(scored: Scored) -> float:
     return scored.fmse(HARMONIZED) / max(scored.fmse(COMPOSITE), 1e-9)
