@@ -45,3 +45,25 @@ study: install  ## ask people which method looks more natural, on a page of thei
 
 configure: install  ## lay a profile over params.yaml: PROFILE=photos RAW=/path/to/your/photographs
 	@exec python -m flows.configure "$(or $(PROFILE),starter)" $(if $(RAW),--raw "$(RAW)")
+
+retrain: install  ## train on what is new in the inbox, and promote the result if it passes the gate
+	@exec python -m flows.retrain
+
+serve: install  ## retrain on the schedule of prefect.yaml, until stopped; PORT=4200
+	@exec python -m flows.serve $(if $(PORT),--port $(PORT))
+
+versions: install  ## list the registered harmonizers and their aliases
+	@exec python -m flows.registry list
+
+promote: install  ## make a registered version the champion: VERSION=3
+	@exec python -m flows.registry promote $(VERSION)
+
+rollback: install  ## give the title back to the champion before this one
+	@exec python -m flows.registry rollback
+
+reproduce: install  ## make a registered version again from its commit and data, and compare: VERSION=3
+	@exec python -m flows.reproduce $(VERSION)
+
+api: install  ## answer over HTTP on this machine with the champion: PORT=5001
+	@exec env MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
+		mlflow models serve --model-uri models:/attune@champion --env-manager local --host 127.0.0.1 --port $(or $(PORT),5001)

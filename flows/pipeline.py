@@ -122,14 +122,14 @@ def print_plan(stages: list[PlannedStage]) -> None:
 
 
 @contextmanager
-def only_one() -> Iterator[None]:
-    """Refuse a second pipeline in this folder; the lock falls with the process, however it ends. Clears what a killed DVC left behind."""
+def only_one(what: str = "pipeline") -> Iterator[None]:
+    """Refuse a second one in this folder; the lock falls with the process, however it ends. Clears what a killed DVC left behind."""
     DVC_TMP.mkdir(parents=True, exist_ok=True)
-    with open(DVC_TMP / "attune-pipeline.lock", "w") as handle:
+    with open(DVC_TMP / f"attune-{what}.lock", "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"another pipeline is running in {Path.cwd()}; wait for it or stop it") from None
+            raise ValueError(f"another {what} is running in {Path.cwd()}; wait for it or stop it") from None
         clear_stale_lock(DVC_TMP / "rwlock")
         yield
 

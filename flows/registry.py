@@ -1,6 +1,6 @@
 """The registry of released harmonizers, in MLflow: numbered versions, of which one is the champion.
 
-    python -m flows.registry list | register | promote N | rollback
+    python -m flows.registry list | promote N | rollback
 
 A version keeps its model (a state dict and a config), the code that runs it, pinned requirements, what it was made of (tags) and its card.
 Two aliases: `challenger` is the version that was registered last and is not the champion; `champion` is the one in use. Moving the alias
@@ -9,6 +9,7 @@ moves to, so that `rollback` needs no other memory.
 """
 
 import argparse
+import logging
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -119,8 +120,7 @@ def list_versions() -> list[Version]:
 def _client() -> "MlflowClient":
     if (path := _missing_file()) is not None:
         raise ValueError(
-            f"no registry: {path} does not exist. Run from the project's root after a first training and "
-            "`python -m flows.registry register`, or set MLFLOW_TRACKING_URI"
+            f"no registry: {path} does not exist. Run from the project's root, where `make retrain` makes one, or set MLFLOW_TRACKING_URI"
         )
     return open_store()[0]
 
@@ -193,6 +193,7 @@ def _save_pyfunc(path: Path, folder: Path) -> None:
 
     inputs = [ColSpec(DataType.binary, "composite"), ColSpec(DataType.binary, "mask"), ColSpec(DataType.binary, "plate", required=False)]
     root = Path(__file__).parents[1]
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="[\\s\\S]*Add type hints")  # the signature is given
         pyfunc.save_model(

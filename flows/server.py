@@ -48,20 +48,28 @@ class BootingServer:
         raise RuntimeError(f"the Prefect server did not start; if its database is damaged, delete {self.log.parent}.\n{said}")
 
 
-def boot_server(leash: Leash) -> BootingServer:
-    """Start a Prefect server on a free port without waiting for it."""
+def boot_server(leash: Leash, *, port: int = 0, home: Path | None = None, lean: bool = True) -> BootingServer:
+    """Start a Prefect server on the loopback without waiting for it.
+
+    port: 0 is any free one. home: where it keeps its records, by default Prefect's own. lean: no page and no schedules.
+    Raises ValueError if the port is taken.
+    """
     from prefect.settings import get_current_settings
 
-    home = get_current_settings().home.absolute()
+    home = home or get_current_settings().home.absolute()
     home.mkdir(parents=True, exist_ok=True)
     log = home / "server.log"
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ValueError(f"port {port} of the loopback is taken ({error.strerror}); choose another") from error
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
                "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
     with open(log, "wb") as output:
-        environment = os.environ | LEAN | {"PREFECT_HOME": str(home)}
+        environment = os.environ | (LEAN if lean else {}) | {"PREFECT_HOME": str(home)}
         process = leash.start(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     return BootingServer(process, port, log)
 

@@ -23,16 +23,18 @@ RETRIES = 2
 RETRY_DELAY_SECONDS = 1
 
 
+def attempt(work: Callable[..., Result], *arguments: Any) -> Result:
+    """`work(*arguments)` as one Prefect task, tried again after an OSError alone."""
+    return _retried(work)(*arguments)
+
+
 def map_units(work: Callable[[Params, Unit], Result], params: Params, units: Sequence[Unit], *, num_workers: int) -> list[Result]:
     """`work(params, unit)` of every unit, in the units' order, each as one Prefect task, at most `num_workers` at once.
 
     A unit is tried again after an OSError alone: anything else would fail again. The first failure ends the others and is raised as it is.
     """
     name, (first, second) = work.__name__, list(inspect.signature(work).parameters)[:2]
-    retried: Task[..., Result] = Task(
-        work, name=name, retries=RETRIES, retry_delay_seconds=RETRY_DELAY_SECONDS, retry_condition_fn=_is_os_error,
-        cache_policy=NO_CACHE, persist_result=False,
-    )
+    retried = _retried(work)
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=num_workers)
     with progress(name.replace("_", " ")) as advance, runner:
         futures = list(runner.map(retried, {first: unmapped(params), second: list(units)})) if units else []
@@ -41,6 +43,13 @@ def map_units(work: Callable[[Params, Unit], Result], params: Params, units: Seq
             advance(done, len(units))
         results: list[Any] = [future.result() for future in futures]
         return results
+
+
+def _retried(work: Callable[..., Result]) -> Task[..., Result]:
+    return Task(
+        work, name=work.__name__, retries=RETRIES, retry_delay_seconds=RETRY_DELAY_SECONDS, retry_condition_fn=_is_os_error,
+        cache_policy=NO_CACHE, persist_result=False,
+    )
 
 
 def _is_os_error(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

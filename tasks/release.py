@@ -62,10 +62,10 @@ class Verdict:
 
     @property
     def why(self) -> str:
-        """The verdict in a sentence."""
+        """What the verdict rests on, in a line."""
         if self.accepted:
-            return f"every rule that could be judged passes ({sum(rule.passed is True for rule in self.rules)} of {len(self.rules)})"
-        return "refused by " + "; ".join(f"{rule.name} ({rule.detail})" for rule in self.rules if rule.passed is False)
+            return f"every rule that could be judged passes, {sum(rule.passed is True for rule in self.rules)} of {len(self.rules)}"
+        return "; ".join(f"{rule.name}: {rule.detail}" for rule in self.rules if rule.passed is False)
 
     def as_json(self) -> dict[str, Any]:
         """Everything in it, JSON-able; a number that is not one becomes null."""
@@ -120,7 +120,7 @@ def _same_images(candidate: pa.Table, champion: pa.Table, pairs: list[tuple[str,
 def _not_inferior(pairs: list[tuple[str, float, float]], limits: Release, seed: int) -> Rule:
     if not pairs:
         return Rule("not_inferior", math.nan, limits.max_fmse_growth, False, "no test image in common")
-    ours, theirs = (math.fsum(pair[column] for pair in pairs) / len(pairs) for column in (1, 2))
+    ours, theirs = _mean([pair[1] for pair in pairs]), _mean([pair[2] for pair in pairs])
     bound = mean_difference_bound(
         pairs, numpy_generator(seed, "release", "bootstrap"), confidence=limits.confidence, resamples=limits.resamples
     )
