@@ -93,8 +93,8 @@ def read_photo(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) ->
     with _opened(data, path) as opened:
         bits = _bits(opened, data)
         _refuse_unfit(opened, bits, path)
-        metadata, orientation = _metadata(opened), _orientation(opened)  # before TIFF's loading turns the picture
-        coding = _coding(opened, data)
+        metadata = _metadata(opened)  # before a TIFF's loading turns the picture, and forgets that it did
+        orientation, coding = _orientation(metadata.exif), _coding(opened, data)
         stored = _decoded(opened, data, bits)
     pixels = stored if coding.format == "TIFF" else turn_upright(stored, orientation)
     if pixels.ndim == 2:
@@ -111,7 +111,7 @@ def read_header(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -
     with _opened(data, path) as opened:
         bits = _bits(opened, data)
         _refuse_unfit(opened, bits, path)
-        turned = _orientation(opened) >= 5 and opened.format != "TIFF"  # a TIFF's size is given upright
+        turned = _orientation(_metadata(opened).exif) >= 5 and opened.format != "TIFF"  # a TIFF's size is given upright
         width, height = opened.size[::-1] if turned else opened.size
         return Header(_format(opened), width, height, bits)
 
@@ -211,9 +211,14 @@ def _refuse_unfit(opened: Image.Image, bits: int, path: Path) -> None:
             raise Refused(f"{path}: a TIFF of an unusual kind ({bits} bits, mode {opened.mode}); save it with interleaved channels")
 
 
-def _orientation(opened: Image.Image) -> int:
+def _orientation(exif: bytes | None) -> int:
+    """Not by the picture's own `getexif`: that decodes a PNG on the way, and its faults would be lost here."""
+    if exif is None:
+        return 1
+    said = Image.Exif()
     try:
-        found = int(opened.getexif().get(ORIENTATION, 1))
+        said.load(EXIF_MARK + exif)
+        found = int(said.get(ORIENTATION, 1))
     except Exception:  # EXIF that cannot be read says nothing about the pixels
         return 1
     return found if found in TURNS else 1
