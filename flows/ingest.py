@@ -5,22 +5,28 @@ from prefect import flow
 from flows.console import working
 from flows.stage import map_units, run_stage
 from flows.tracking import tracked_run
-from tasks.ingest import finish_ingest, ingest_chunk, plan_ingest
+from tasks.check_chunks import check_chunk
+from tasks.composite_chunks import compose_chunk
+from tasks.ingest import finish_ingest, plan_ingest, settle_ingest
 from tasks.params import load_params
 
 
 @flow(name="ingest")
 def ingest() -> None:
-    """Write the index, the composites made for it, and the table of rejects."""
+    """Write the index, the composites made for it, the table of rejects and that of duplicates."""
     params = load_params()
+    num_workers = params.ingest.num_workers
     with tracked_run("ingest", params) as run:
-        with working("ingest: planning"):
-            units = plan_ingest(params)
-        results = map_units(ingest_chunk, params, units, num_workers=params.ingest.num_workers)
+        with working("ingest: listing"):
+            checks = plan_ingest(params)
+        map_units(check_chunk, params, checks, num_workers=num_workers)
+        with working("ingest: settling"):
+            composites = settle_ingest(params)
+        map_units(compose_chunk, params, composites, num_workers=num_workers)
         with working("ingest: finishing"):
             for output in (params.paths.starter, params.paths.prepared):
                 output.mkdir(parents=True, exist_ok=True)  # DVC wants each output there, empty where no source needs it
-            run.finish(finish_ingest(params, results))
+            run.finish(finish_ingest(params))
 
 
 if __name__ == "__main__":

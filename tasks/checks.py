@@ -116,8 +116,8 @@ def check_retouch(candidate: RetouchCandidate, limits: Ingest) -> dict[str, Any]
     mask = check_mask(candidate.mask_path, before, limits) if candidate.mask_path else None
     return {
         **_identity(candidate), **_shape(before, mask.fg_ratio if mask else 0.0), "before_path": candidate.before_path,
-        "after_path": candidate.after_path, "mask_path": candidate.mask_path, "before_phash": before.phash, "before_sha256": before.sha256,
-        "after_sha256": after.sha256, "mask_sha256": mask.sha256 if mask else "",
+        "after_path": candidate.after_path, "mask_path": candidate.mask_path, "before_phash": before.phash, "after_phash": after.phash,
+        "before_sha256": before.sha256, "after_sha256": after.sha256, "mask_sha256": mask.sha256 if mask else "",
     }
 
 

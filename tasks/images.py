@@ -38,6 +38,7 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")  # a phone's MPO is a JPEG here
 DEFAULT_MAX_MEGAPIXELS = 120.0
 MAX_FILE_BYTES = 2 << 30  # 120 megapixels of 16-bit RGBA are half of it
 _ORIENTATION = 0x0112  # the EXIF tag
+_QUARTER_TURNS = (5, 6, 7, 8)  # its values that exchange height and width
 _FAULTS_OF_THE_FILE = frozenset({errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG})  # a retry would not help
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _TRANSPARENT = ("RGBA", "LA", "PA")
@@ -73,6 +74,15 @@ def read_image(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) ->
     return decode_image(read_bytes(path), name=str(path), max_megapixels=max_megapixels)
 
 
+def read_shrunk(path: Path, max_side: int, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> RgbImage:
+    """The image file `path` as `shrink_to(read_image(path), max_side)`, but a large JPEG is decoded at a fraction of its size.
+
+    4K to 256 px takes a fifth of the time of the long way, whose pixels differ as one filter's do from another's: 45 dB in the median of
+    photographs, 32 dB in one of twenty, of fine texture. Errors as `decode_image`.
+    """
+    return decode_shrunk(read_bytes(path), max_side, name=str(path), max_megapixels=max_megapixels)
+
+
 def read_mask(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> MaskImage:
     """The mask file `path` as uint8 (height, width), 255 = foreground; BadSample (a ValueError) as `decode_mask`."""
     return decode_mask(read_bytes(path), name=str(path), max_megapixels=max_megapixels)
@@ -85,14 +95,29 @@ def decode_image(data: bytes, *, name: str, max_megapixels: float = DEFAULT_MAX_
     damaged or truncated, hold more than `max_megapixels`, or hold pixels without an agreed range.
     """
     with _opened(data, name, max_megapixels) as opened:
-        if opened.format in ("JPEG", "MPO") and opened.mode == "RGB" and not opened.info.get("icc_profile"):
-            try:
-                pixels = simplejpeg.decode_jpeg(data, colorspace="RGB")
-            except ValueError as error:
-                raise BadSample(RejectReason.UNREADABLE, name, f"cannot be decoded ({error})") from error
-            return _upright(pixels, _orientation(opened))
-        loaded = _loaded(opened, name)
-        return _upright(_to_array(_to_srgb(loaded, name)), _orientation(loaded))
+        return _decoded(data, opened, name, least=(0, 0))
+
+
+def decode_shrunk(data: bytes, max_side: int, *, name: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> RgbImage:
+    """An encoded image as `read_shrunk` gives it."""
+    with _opened(data, name, max_megapixels) as opened:
+        width, height = opened.size
+        scale = min(1.0, max_side / max(height, width))
+        least = (max(1, round(height * scale)), max(1, round(width * scale)))  # as `shrink_to` rounds
+        pixels = _decoded(data, opened, name, least=least)
+        return resize_image(pixels, *(least[::-1] if _orientation(opened) in _QUARTER_TURNS else least))
+
+
+def _decoded(data: bytes, opened: Image.Image, name: str, *, least: tuple[int, int]) -> RgbImage:
+    """The pixels of an opened image; of a plain JPEG at 1/2, 1/4 or 1/8, if that leaves it `least` (height, width) or more. (0, 0): whole."""
+    if opened.format in ("JPEG", "MPO") and opened.mode == "RGB" and not opened.info.get("icc_profile"):
+        try:
+            pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", min_height=least[0], min_width=least[1])
+        except ValueError as error:
+            raise BadSample(RejectReason.UNREADABLE, name, f"cannot be decoded ({error})") from error
+        return _upright(pixels, _orientation(opened))
+    loaded = _loaded(opened, name)
+    return _upright(_to_array(_to_srgb(loaded, name)), _orientation(loaded))
 
 
 def decode_mask(data: bytes, *, name: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> MaskImage:

@@ -1,14 +1,16 @@
 """The Parquet index: explicit schemas, sorted rows, written whole or not at all, byte-equal for equal rows.
 
-Every path is relative to the project's root, in POSIX form. `group` names the source photograph: no group stands in two splits.
+Every path is relative to the project's root, in POSIX form. `group` names the source photograph, or where several are near-duplicates of
+each other the one that speaks for all of them: no group stands in two splits.
 """
 
-from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.files import written_atomically
@@ -44,7 +46,7 @@ PAIRS = pa.schema([
 RETOUCHES = pa.schema([
     *_identity, *_split,
     pa.field("before_path", pa.string()), pa.field("after_path", pa.string()), pa.field("mask_path", pa.string()),
-    *_shape, pa.field("before_phash", pa.uint64()),
+    *_shape, pa.field("before_phash", pa.uint64()), pa.field("after_phash", pa.uint64()),
     pa.field("before_sha256", pa.string()), pa.field("after_sha256", pa.string()), pa.field("mask_sha256", pa.string()),
 ])
 
@@ -59,28 +61,68 @@ COMPOSITES = pa.schema([
 # One row per bad sample; `reason` is from a closed vocabulary, `detail` is the message.
 REJECTS = pa.schema([*_identity, pa.field("path", pa.string()), pa.field("reason", _dictionary), pa.field("detail", pa.string())])
 
+# One row per source photograph that another one is a near-duplicate of: a named photograph is one row, whatever number of samples it has.
+# `named_split` is what its source says, null where it says nothing; `own_split` where it would stand alone; `action` what was done.
+DUPLICATES = pa.schema([
+    *_identity, *_split,
+    pa.field("path", pa.string()), pa.field("width", pa.int32()), pa.field("height", pa.int32()), pa.field("phash", pa.uint64()),
+    pa.field("distance", pa.int32()),  # bits, from the hash of the photograph that the group is named after
+    pa.field("named_split", _dictionary), pa.field("own_split", _dictionary), pa.field("action", _dictionary),
+])
+
 TABLES: dict[str, pa.Schema] = {
-    "photographs": PHOTOGRAPHS, "pairs": PAIRS, "retouches": RETOUCHES, "composites": COMPOSITES, "rejects": REJECTS,
+    "photographs": PHOTOGRAPHS, "pairs": PAIRS, "retouches": RETOUCHES, "composites": COMPOSITES, "duplicates": DUPLICATES,
+    "rejects": REJECTS,
 }
+BATCH_ROWS = 4096  # of which no more stand in memory as Python objects
 
 
-def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
-    """Write `rows` sorted by key as Parquet; the number of rows. Equal rows give equal bytes.
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, metadata: Mapping[str, str] | None = None) -> int:
+    """Write `rows` sorted by key as Parquet; the number of rows. Equal rows, in whatever order, and metadata give equal bytes.
 
-    Raises ValueError naming the first key that stands twice, or a row that does not fit the schema. (Rejects may repeat keys.)
+    rows: a generator's too: they are taken in batches, so that a million of them stand in memory as bytes, not as a million dicts. Rows of
+    equal key and path (rejects alone may have them) keep the order they come in. metadata: what a reader should know of their making.
+    Raises ValueError naming the first key that stands twice, or a row that does not fit the schema.
     """
-    ordered = sorted(rows, key=lambda row: (row["key"], row.get("path", "")))
-    if "reason" not in schema.names:
-        for first, second in pairwise(ordered):
-            if first["key"] == second["key"]:
-                raise ValueError(f"{path}: key {first['key']!r} stands twice (sources {first['source']} and {second['source']})")
+    plain = pa.schema([(field.name, _plain_type(field.type)) for field in schema])
     try:
-        table = pa.Table.from_pylist(ordered, schema=schema.with_metadata({"schema_version": SCHEMA_VERSION}))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+        batches = [pa.RecordBatch.from_pylist(batch, schema=plain) for batch in _batched(rows)]
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, OverflowError) as error:
         raise ValueError(f"{path}: a row does not fit the schema ({error})") from error
-    with written_atomically(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=65536)
-    return len(ordered)
+    table = pa.Table.from_batches(batches, schema=plain)
+    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in ("key", "path") if name in plain.names])
+    table = table.take(order).combine_chunks()
+    if "reason" not in schema.names:
+        _check_unique(path, table)
+    described = {"schema_version": SCHEMA_VERSION, **(metadata or {})}
+    with written_atomically(path) as temporary:  # encoded only now that rows are sorted: a dictionary's order is that of its rows
+        pq.write_table(table.cast(schema).replace_schema_metadata(described), temporary, compression="zstd", row_group_size=65536)
+    return int(table.num_rows)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _batched(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    remaining = iter(rows)
+    while batch := list(islice(remaining, BATCH_ROWS)):
+        yield batch
+
+
+def _check_unique(path: Path, table: pa.Table) -> None:
+    keys = table["key"]
+    repeated = pc.indices_nonzero(pc.equal(keys[1:], keys[:-1])) if len(keys) > 1 else []
+    if len(repeated):
+        first = repeated[0].as_py()
+        key, sources = keys[first].as_py(), [table["source"][place].as_py() for place in (first, first + 1)]
+        raise ValueError(f"{path}: key {key!r} stands twice (sources {sources[0]} and {sources[1]})")
+
+
+def iterate_table(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, a batch at a time in memory."""
+    for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
+        yield from batch.to_pylist()
 
 
 def read_table(path: Path, schema: pa.Schema, filters: Any = None) -> list[dict[str, Any]]:

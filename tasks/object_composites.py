@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from tasks.checks import FOREGROUND, CheckedMask, foreground_mse
+from tasks.checks import FOREGROUND, foreground_mse
 from tasks.color_transfer import TRANSFERS
 from tasks.images import decode_image, encode_jpeg, encode_png, shrink_to
 from tasks.params import Synthesis
@@ -25,7 +25,7 @@ from tasks.sources.iharmony4 import COMPOSITES, MASKS, TARGETS
 from tasks.synthesis import Synthesized, choose_method, synthesize_composite
 
 Foreground = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
-MAX_REFERENCE_DRAWS = 16  # past references of the object's own group or with bad files; then the draw fails
+MAX_REFERENCE_DRAWS = 16  # past references of the object's own group; then the draw fails
 NO_REFERENCE = "no_reference"
 
 
@@ -34,6 +34,7 @@ class PlannedObject:
     """An object and its place in the layout: `<image_id>_<number>_<k>.jpg`, k from 1 to `num_composites`."""
 
     candidate: PhotographCandidate
+    phash: int  # of the photograph
     image_id: str  # without '_', which separates
     number: int
     num_composites: int
@@ -41,13 +42,13 @@ class PlannedObject:
 
 @dataclass(frozen=True, eq=False)
 class SynthesisContext:
-    """What all objects share. `references`: whose foregrounds an object may take; `load`: one, shrunk, or None if bad."""
+    """What all objects share. `references`: whose foregrounds an object may take; `load`: one, shrunk."""
 
     seed: int
     limits: Synthesis
     illuminants: Illuminants | None
     references: Callable[[PhotographCandidate], Sequence[PhotographCandidate]]
-    load: Callable[[PhotographCandidate], Foreground | None]
+    load: Callable[[PhotographCandidate], Foreground]
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class ObjectComposites:
     files: tuple[tuple[str, bytes], ...]
 
 
-def shrink_mask(mask: CheckedMask, max_side: int) -> UInt8[np.ndarray, "H W"]:
+def shrink_mask(mask: UInt8[np.ndarray, "_H _W"], max_side: int) -> UInt8[np.ndarray, "H W"]:
     """A mask at the composites' size, hard (0 or 255), as iHarmony4's are."""
-    return np.where(shrink_to(mask.pixels, max_side) >= FOREGROUND, np.uint8(255), np.uint8(0))
+    return np.where(shrink_to(mask, max_side) >= FOREGROUND, np.uint8(255), np.uint8(0))
 
 
 def subset_folder(source: str) -> str:
@@ -84,7 +85,8 @@ def synthesize_object(planned: PlannedObject, foreground: Foreground, context: S
         "source": candidate.source, "subset": candidate.subset, "split": candidate.split, "group": candidate.group,
         "mask_path": (folder / mask_name).as_posix(), "target_path": (folder / target_name).as_posix(),
         "width": target.shape[1], "height": target.shape[0], "fg_ratio": float(np.count_nonzero(mask) / mask.size),
-        "label": candidate.label, "mask_sha256": _sha256(files[mask_name]), "target_sha256": _sha256(files[target_name]),
+        "label": candidate.label, "target_phash": planned.phash,
+        "mask_sha256": _sha256(files[mask_name]), "target_sha256": _sha256(files[target_name]),
     }
     written_target = decode_image(files[target_name], name=target_name)
     rows, rejects = [], []
@@ -137,9 +139,7 @@ def _draw_reference(
     for _ in range(MAX_REFERENCE_DRAWS):
         reference = pool[int(rng.integers(len(pool)))]
         if reference.group != candidate.group:
-            loaded = context.load(reference)
-            if loaded is not None:
-                return loaded
+            return context.load(reference)
     return None
 
 

@@ -21,6 +21,7 @@ class RejectReason(StrEnum):
     UNKNOWN_ID = "unknown_id"                  # an annotation of an image or a category that its file does not describe
     NO_MASK = "no_mask"                        # a photograph without any mask
     DUPLICATE = "duplicate"                    # listed twice under one key
+    LEAK = "leak"                              # a duplicate stands on a stronger side of the split: test before val before train
     SYNTHESIS_FAILED = "synthesis_failed"      # every draw of a composite was unchanged, absurd or clipped
 
 

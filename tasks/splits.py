@@ -16,14 +16,19 @@ def choose_split(group: str, *, val_share: float, test_share: float) -> str:
     """
     if val_share + test_share >= 1.0:
         raise ValueError(f"ingest.val_share ({val_share:g}) and ingest.test_share ({test_share:g}) must sum to less than 1")
-    position = derive_seed(0, "split", group) / _FULL_RANGE
+    position = split_position(group)
     if position < test_share:
         return "test"
     return "val" if position < test_share + val_share else "train"
 
 
-def check_groups(members: Iterable[tuple[str, str, str]]) -> None:
-    """Raise ValueError if a group stands in two splits. `members`: (group, split, key) of every sample of every table."""
+def split_position(group: str) -> float:
+    """Where `group` lies in [0, 1) by its hash: test lies lowest, then val, then train."""
+    return derive_seed(0, "split", group) / _FULL_RANGE
+
+
+def check_groups(members: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """The split of each group; ValueError if one stands in two. `members`: (group, split, key) of every sample of every table."""
     seen: dict[str, tuple[str, str]] = {}
     for group, split, key in members:
         first_split, first_key = seen.setdefault(group, (split, key))
@@ -32,3 +37,4 @@ def check_groups(members: Iterable[tuple[str, str, str]]) -> None:
                 f"group {group!r} stands in two splits: {first_key!r} in {first_split}, {key!r} in {split}; all samples of one "
                 "source photograph must share a split"
             )
+    return {group: split for group, (split, _) in seen.items()}

@@ -145,7 +145,7 @@ def test_prefect_has_a_completed_flow_per_stage_and_one_for_the_pipeline(chain: 
     rows = query(chain / ".prefect/prefect.db", sql)
     assert sorted(rows) == sorted((name, "COMPLETED") for name in ("pipeline", *STAGES))
     tasks = {name.rpartition("-")[0] for (name,) in query(chain / ".prefect/prefect.db", "select name from task_run")}
-    assert tasks >= {*STAGES, "ingest_chunk", "render_shard", "write_pair_shard"}
+    assert tasks >= {*STAGES, "check_chunk", "compose_chunk", "render_shard", "write_pair_shard"}
 
 
 # --- Once more --------------------------------------------------------------------------------------------------------------------------

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import ingest
+from tasks import check_cache, check_chunks, composite_chunks
+from tasks.check_chunks import CheckedChunk, check_chunk
 from tasks.checks import check_image, check_mask, foreground_mse
+from tasks.composite_chunks import ComposedChunk, compose_chunk
 from tasks.images import encode_jpeg, encode_png, read_image, read_mask
 from tasks.index import read_index
-from tasks.ingest import SOURCES, IngestedChunk, finish_ingest, ingest_chunk, plan_ingest
+from tasks.ingest import SOURCES, finish_ingest, plan_ingest, settle_ingest
 from tasks.params import SourceName
 from tasks.rejects import BadSample, RejectReason
 from tasks.sources.iharmony4 import read_lists
@@ -39,8 +41,12 @@ def params(configure):
 
 
 def run(params, *, backwards: bool = False) -> dict[str, float]:
-    chunks = plan_ingest(params)
-    return finish_ingest(params, [ingest_chunk(params, chunk) for chunk in (reversed(chunks) if backwards else chunks)])
+    turned = reversed if backwards else list
+    for chunk in turned(plan_ingest(params)):
+        check_chunk(params, chunk)
+    for unit in turned(settle_ingest(params)):
+        compose_chunk(params, unit)
+    return finish_ingest(params)
 
 
 def fingerprints(*folders: Path) -> dict[str, str]:
@@ -119,13 +125,13 @@ def test_names_in_the_layout_keep_one_bar_for_one_meaning(photos, params):
 
 def test_no_group_stands_in_two_splits_and_references_are_of_the_same_split(photos, params, monkeypatch):
     taken = []
-    original = ingest.synthesize_object
+    original = composite_chunks.synthesize_object
 
     def watched(planned, foreground, context, *, folder):
         taken.extend((planned.candidate, reference) for reference in context.references(planned.candidate))
         return original(planned, foreground, context, folder=folder)
 
-    monkeypatch.setattr(ingest, "synthesize_object", watched)
+    monkeypatch.setattr(composite_chunks, "synthesize_object", watched)
     run(params)
     assert taken
     assert all(candidate.split == reference.split for candidate, reference in taken)
@@ -139,8 +145,14 @@ def test_no_group_stands_in_two_splits_and_references_are_of_the_same_split(phot
 # --- The same bytes ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_two_runs_in_any_order_are_byte_equal(photos, params, configure, monkeypatch):
-    monkeypatch.setattr(ingest, "CHUNK_PHOTOGRAPHS", 3)
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Three photographs to a chunk, of either kind."""
+    for module in (check_chunks, composite_chunks):
+        monkeypatch.setattr(module, "CHUNK_PHOTOGRAPHS", 3)
+
+
+def test_two_runs_in_any_order_are_byte_equal(photos, params, configure, small_chunks):
     run(params)
     first = outputs(params)
     shutil.rmtree(params.paths.work)
@@ -159,18 +171,26 @@ def test_another_seed_gives_other_composites_of_the_same_split(photos, params, c
     assert outputs(params) != first
 
 
-def test_a_killed_run_continues_with_what_is_not_done(photos, params, monkeypatch):
-    monkeypatch.setattr(ingest, "CHUNK_PHOTOGRAPHS", 3)
-    chunks = plan_ingest(params)
-    assert len(chunks) == 3
-    ingest_chunk(params, chunks[0])
-    worked = []
-    original = ingest._work_chunk
-    monkeypatch.setattr(ingest, "_work_chunk", lambda *args: (worked.append(args[1].name), original(*args))[1])
+def test_a_killed_run_continues_with_what_is_not_done(photos, params, small_chunks, monkeypatch):
+    checks = plan_ingest(params)
+    assert len(checks) == 3
+    check_chunk(params, checks[0])
     again = plan_ingest(params)
-    assert again == chunks
-    finish_ingest(params, [ingest_chunk(params, chunk) for chunk in again])
-    assert worked == [chunk.name for chunk in chunks[1:]]
+    assert again == checks[1:]
+    for chunk in again:
+        check_chunk(params, chunk)
+    units = settle_ingest(params)
+    assert len(units) == 3
+    compose_chunk(params, units[0])
+    worked = []
+    original = composite_chunks._compose
+    monkeypatch.setattr(composite_chunks, "_compose", lambda *args: (worked.append(args[2].name), original(*args))[1])
+    assert plan_ingest(params) == []
+    assert settle_ingest(params) == units
+    for unit in units:
+        compose_chunk(params, unit)
+    finish_ingest(params)
+    assert worked == [unit.name for unit in units[1:]]
 
 
 def test_a_part_whose_files_are_gone_is_done_again(photos, params):
@@ -191,32 +211,46 @@ def test_a_changed_file_is_looked_at_again(photos, params):
     assert [key for key in before if before[key] != after[key]] == ["photos_p03"]
 
 
-def test_parts_that_other_code_wrote_are_not_continued(photos, params, monkeypatch, project):
-    (first,) = plan_ingest(params)
-    (project / "code.py").write_text("other = True")
-    monkeypatch.setattr(ingest, "CODE", (*ingest.CODE, str(project / "code.py")))
-    (second,) = plan_ingest(params)
-    assert first.folder != second.folder
+def test_neither_verdicts_nor_parts_of_other_code_are_continued(photos, params, monkeypatch):
+    def folders():
+        (check,) = plan_ingest(params)
+        check_chunk(params, check)
+        (unit,) = settle_ingest(params)
+        return check.folder, unit.folder
+
+    first = folders()
+    for module in (check_cache, composite_chunks):
+        monkeypatch.setattr(module, "code_digest", lambda name: f"other {name}")
+    second = folders()
+    assert not set(first) & set(second)
 
 
 def test_leftovers_in_the_outputs_are_cleared_and_the_manifest_is_last(photos, params):
     run(params)
     (params.paths.index / "foreign.txt").touch()
     (params.paths.composites / "Old").mkdir()
-    chunks = plan_ingest(params)
+    assert plan_ingest(params) == []
+    units = settle_ingest(params)
     assert not (params.paths.index / "manifest.json").exists()
     assert not any(params.paths.composites.iterdir())
-    finish_ingest(params, [ingest_chunk(params, chunk) for chunk in chunks])
+    for unit in units:
+        compose_chunk(params, unit)
+    finish_ingest(params)
     manifest = json.loads((params.paths.index / "manifest.json").read_text())
     assert manifest["tables"]["photographs"]["rows"] == NUM_PHOTOS
     assert not (params.paths.index / "foreign.txt").exists()
 
 
-def test_an_unfinished_plan_is_not_joined(photos, params, monkeypatch):
-    monkeypatch.setattr(ingest, "CHUNK_PHOTOGRAPHS", 3)
-    chunks = plan_ingest(params)
+def test_an_unfinished_plan_is_not_joined(photos, params, small_chunks):
+    first, *others = plan_ingest(params)
+    check_chunk(params, first)
+    with pytest.raises(ValueError, match="photos_p03 of source photos is not checked yet"):
+        settle_ingest(params)
+    for chunk in others:
+        check_chunk(params, chunk)
+    compose_chunk(params, settle_ingest(params)[0])
     with pytest.raises(ValueError, match="2 of 3 chunks"):
-        finish_ingest(params, [ingest_chunk(params, chunks[0])])
+        finish_ingest(params)
 
 
 # --- Bad input --------------------------------------------------------------------------------------------------------------------------
@@ -272,7 +306,7 @@ def test_a_planted_leak_between_splits_is_refused(photos, params):
     (photos / "manifest.csv").write_text(
         "image,mask,split,source_key\n" + "".join(f"p0{n},p0{n},{'test' if n == 5 else 'train'},film\n" for n in range(NUM_PHOTOS)))
     with pytest.raises(ValueError, match=r"group 'photos/photos/film' stands in two splits.*photos_p05"):
-        plan_ingest(params)
+        run(params)
 
 
 def test_a_bomb_is_refused_by_params(photos, configure):
@@ -289,7 +323,7 @@ def test_io_errors_pass_through_for_a_retry(photos, params, monkeypatch):
 
     monkeypatch.setattr(Path, "read_bytes", failing)
     with pytest.raises(OSError, match="Input/output"):
-        ingest_chunk(params, chunk)
+        check_chunk(params, chunk)
 
 
 def test_absurd_limits_make_composites_rejects_not_failures(photos, configure):
@@ -347,9 +381,12 @@ def test_foreground_mse_is_the_mean_square_inside_the_mask(photograph, object_ma
     assert foreground_mse(first, np.clip(first.astype(int) + 3, 0, 255).astype(np.uint8), mask) == pytest.approx(9.0)
 
 
-def test_results_count_what_a_part_holds(photos, params):
-    (chunk,) = plan_ingest(params)
-    done = ingest_chunk(params, chunk)
-    metrics = finish_ingest(params, [done])
+def test_results_count_what_a_chunk_holds(photos, params):
+    (photos / "images" / "p00.jpg").write_bytes(b"")
+    (check,) = plan_ingest(params)
+    assert check_chunk(params, check) == CheckedChunk(check.name, NUM_PHOTOS, 1)
+    (unit,) = settle_ingest(params)
+    done = compose_chunk(params, unit)
+    metrics = finish_ingest(params)
     pairs = sum(metrics[f"pairs_{split}"] for split in ("train", "val", "test"))
-    assert done == IngestedChunk(chunk.name, NUM_PHOTOS + int(pairs), int(metrics["rejects"]))
+    assert done == ComposedChunk(unit.name, int(pairs), int(metrics["rejects"]) - 1)

@@ -1,0 +1,42 @@
+"""A name for code, so that what older code left half done is not continued."""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+SCHEMA = PACKAGE / "params.py"  # says what values may be, not what comes of them
+
+
+@cache
+def code_digest(name: str) -> str:
+    """A hash of the file `tasks/<name>.py` and of all files of tasks/ that it imports, directly or by way of others, but the schema's."""
+    digest = hashlib.sha256()
+    for path in sorted(import_closure(PACKAGE / f"{name}.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def import_closure(root: Path) -> set[Path]:
+    """`root` and all files of tasks/ that it imports, directly or by way of others, but the schema."""
+    found = {root}
+    waiting = [root]
+    while waiting:
+        for path in _imported(waiting.pop()):
+            if path not in found and path != SCHEMA:
+                found.add(path)
+                waiting.append(path)
+    return found
+
+
+def _imported(path: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            file = PACKAGE.parent / (name.replace(".", "/") + ".py")
+            if name.startswith(f"{PACKAGE.name}.") and file.is_file():
+                yield file
