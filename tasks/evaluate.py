@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.compute
 
 from tasks.benchmark_sheets import write_pair_sheet, write_real_sheet
-from tasks.evaluation_report import BenchmarkReport, Report, as_markdown, write_plots
+from tasks.evaluation_report import BenchmarkReport, RealReport, Report, as_markdown, write_plots
 from tasks.files import clear_folder, write_bytes, write_json
 from tasks.findings import read_findings
 from tasks.harmonizer_files import load_harmonizer
 from tasks.measurements import (
     HARMONIZED,
+    Changed,
     Scored,
     Summary,
     as_table,
@@ -29,7 +30,7 @@ from tasks.params import Params
 from tasks.protocols import describe
 from tasks.provenance import describe_provenance
 from tasks.report_audit import audit_index
-from tasks.report_cases import make_cases
+from tasks.report_cases import make_cases, make_real_cases
 from tasks.report_page.page import write_page
 from tasks.seeds import numpy_generator
 from tasks.standings import compare_with_others, leaderboards_for
@@ -50,6 +51,7 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
     page = Report(
         [_benchmark_report(name, scored, summary[name], methods, params) for name, scored in found.scored.items()],
         audit_index(params.paths.index), read_findings(params.paths.metrics), describe_provenance(params, lineage or {}),
+        [_real_report(name, changed, methods, params) for name, changed in found.changed.items()],
     )
     report = clear_folder(params.paths.report)
     write_json(params.paths.metrics / "evaluate.json", summary)
@@ -90,6 +92,12 @@ def _benchmark_report(
         name, describe(benchmark), summary, found, cases,
         comparisons=compare_with_others(name, found, params.seed), leaderboards=leaderboards_for(benchmark, found),
     )
+
+
+def _real_report(name: str, found: Sequence[Changed], methods: Methods, params: Params) -> RealReport:
+    benchmark, limit = params.evaluate.benchmarks[name], params.ingest.max_megapixels
+    cases = make_real_cases(methods.networks[HARMONIZED], found, benchmark, num_cases=params.evaluate.sheet_rows, max_megapixels=limit)
+    return RealReport(name, describe(benchmark), found, cases)
 
 
 def _write_sheets(folder: Path, found: Measured, methods: Methods, params: Params) -> None:

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from tasks.files import write_bytes
 from tasks.findings import Finding
-from tasks.measurements import HARMONIZED, Scored, Summary
+from tasks.measurements import HARMONIZED, Changed, Scored, Summary
 from tasks.render import EditArrays
 
 
@@ -51,14 +51,14 @@ class Leaderboard:
 
 @dataclass(frozen=True)
 class Case:
-    """A test pair to look at: pictures at the file's own aspect, all of one size, and the edit that was predicted."""
+    """A test image to look at: pictures at the file's own aspect, all of one size, and the edit that was predicted."""
 
     label: str  # what it stands for: "best tenth", ...
-    scored: Scored
+    measured: Scored | Changed
     composite: UInt8[np.ndarray, "H W 3"]
     mask: UInt8[np.ndarray, "H W"]
     harmonized: UInt8[np.ndarray, "H W 3"]
-    target: UInt8[np.ndarray, "H W 3"]
+    target: UInt8[np.ndarray, "H W 3"] | None  # None of a real composite
     edit: EditArrays | None  # None where the model is not parametric
 
 
@@ -73,6 +73,16 @@ class BenchmarkReport:
     cases: Sequence[Case]
     comparisons: Sequence[Comparison] = ()
     leaderboards: Sequence[Leaderboard] = ()
+
+
+@dataclass(frozen=True)
+class RealReport:
+    """What the page shows of a benchmark of real composites: nobody knows what they should look like."""
+
+    name: str
+    protocol: str
+    found: Sequence[Changed]
+    cases: Sequence[Case]
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class Report:
     audit: Audit
     findings: Mapping[str, Finding]  # by name of the file
     provenance: Mapping[str, Mapping[str, str]]  # by heading: versions, hashes, values
+    real: Sequence[RealReport] = ()
 
 
 def write_plots(folder: Path, results: Mapping[str, Sequence[Scored]], summary: Summary) -> None:

@@ -10,7 +10,7 @@ import torch
 from models.harmonizer import Harmonizer, ParametricHarmonizer
 from tasks.evaluation_report import Case, chosen_cases
 from tasks.images import read_image, read_mask, resize_image, to_tensor, to_uint8
-from tasks.measurements import Scored
+from tasks.measurements import HARMONIZED, Changed, Scored
 from tasks.params import Benchmark
 from tasks.protocols import Example, read_example
 from tasks.render import EditArrays, edit_arrays
@@ -22,13 +22,27 @@ def make_cases(
     model: Harmonizer, found: Sequence[Scored], benchmark: Benchmark, *, num_cases: int, max_megapixels: float, rng: np.random.Generator
 ) -> list[Case]:
     """At most `num_cases` of the best, middle and worst pairs, as `chosen_cases` draws them. BadSample as `read_example`."""
-    cases = []
-    for label, scored in chosen_cases(found, num_cases, rng):
-        measured = read_example(scored.row, benchmark, max_megapixels=max_megapixels)
-        shown = _pictures(scored.row, max_megapixels)
-        harmonized, edit = _apply(model, measured, shown)
-        cases.append(Case(label, scored, shown["composite"], shown["mask"], harmonized, shown["target"], edit))
-    return cases
+    return [
+        _make_case(label, scored, model, benchmark, max_megapixels) for label, scored in chosen_cases(found, num_cases, rng)
+    ]
+
+
+def make_real_cases(
+    model: Harmonizer, found: Sequence[Changed], benchmark: Benchmark, *, num_cases: int, max_megapixels: float
+) -> list[Case]:
+    """At most `num_cases` real composites, evenly from those changed least to those changed most. BadSample as `read_example`."""
+    ranked = sorted(found, key=lambda changed: (changed.changes[HARMONIZED], changed.row["key"]))
+    chosen = np.unique(np.linspace(0, len(ranked) - 1, min(num_cases, len(ranked))).round().astype(int))
+    return [
+        _make_case(f"rank {place + 1} of {len(ranked)} by change", ranked[place], model, benchmark, max_megapixels) for place in chosen
+    ]
+
+
+def _make_case(label: str, measured: Scored | Changed, model: Harmonizer, benchmark: Benchmark, max_megapixels: float) -> Case:
+    example = read_example(measured.row, benchmark, max_megapixels=max_megapixels)
+    shown = _pictures(measured.row, max_megapixels)
+    harmonized, edit = _apply(model, example, shown)
+    return Case(label, measured, shown["composite"], shown["mask"], harmonized, shown.get("target"), edit)
 
 
 def _pictures(row: Mapping[str, Any], max_megapixels: float) -> dict[str, np.ndarray]:

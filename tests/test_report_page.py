@@ -17,9 +17,9 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 
-from tasks.evaluation_report import Audit, BenchmarkReport, Case, Comparison, Leaderboard, LeaderboardRow, Report
+from tasks.evaluation_report import Audit, BenchmarkReport, Case, Comparison, Leaderboard, LeaderboardRow, RealReport, Report
 from tasks.findings import Estimate, Finding
-from tasks.measurements import Scored, summarize
+from tasks.measurements import Changed, Scored, summarize
 from tasks.metrics import score_flavours
 from tasks.render import EditArrays
 from tasks.report_page.page import render_page, write_page
@@ -47,13 +47,13 @@ def make_scored(number: int, key: str) -> Scored:
     return Scored(row, scores, width=16, height=16, num_foreground=56)
 
 
-def make_case(scored: Scored, label: str, *, parametric: bool = True) -> Case:
+def make_case(scored: Scored | Changed, label: str, *, parametric: bool = True) -> Case:
     """Composite red, harmonized green, target blue: whatever shows says what it is."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[20:40, 20:60] = 255
     curves = np.stack([np.linspace(0, 1, 16) ** power for power in (0.8, 1.0, 1.2)])
     edit = EditArrays(curves, np.linspace(-1, 1, 16).reshape(4, 4), "symmetric", 1.6) if parametric else None
-    return Case(label, scored, flat(RED), mask, flat(GREEN), flat(BLUE), edit)
+    return Case(label, scored, flat(RED), mask, flat(GREEN), flat(BLUE) if isinstance(scored, Scored) else None, edit)
 
 
 def make_report() -> Report:
@@ -76,12 +76,14 @@ def make_report() -> Report:
         "ablations and claims", f"Does {EVIL} help?", "Three seeds.", "fMSE", "lower",
         (Estimate("curves", 900.0, 880.0, 920.0, 3, "60 photographs"), Estimate("both", 850.0, group="400 photographs")), "make ablation",
     )
+    changed = [Changed(scored.row, {"composite": 0.0, EVIL: 4.0, "harmonized": 2.5}, 16, 16, 56) for scored in found[:3]]
+    real = RealReport("real composites", "Without targets.", changed, [make_case(changed[0], "rank 1 of 3 by change")])
     audit = Audit(
         counts=[{"source": "photos", "subset": EVIL, "photographs": 12, "objects": 14, "train": 20, "val": 2, "test": 12}],
         rejects=[{"source": "photos", "reason": "unreadable", "count": 2, "example": f"{EVIL}.jpg: truncated"}],
         shared_groups=0, checks=[{"check": "near-duplicates", "found": 3, "done": "grouped"}],
     )
-    return Report([first, second], audit, {"shading": finding}, {"Code": {"git commit": "0a1b2c"}, "Values": {"seed": "1"}})
+    return Report([first, second], audit, {"shading": finding}, {"Code": {"git commit": "0a1b2c"}, "Values": {"seed": "1"}}, [real])
 
 
 # --- The file ---------------------------------------------------------------------------------------------------------------------------
@@ -236,7 +238,7 @@ def is_colour(found: np.ndarray, wanted: tuple[int, int, int]) -> bool:
 def test_the_page_opens_without_a_fault_fetches_nothing_and_shows_every_image(visit: Any, page_file: Path) -> None:
     seen = visit()
     images = seen.evaluate("[...document.images].map(each => [each.complete, each.naturalWidth, each.alt.length])")
-    assert len(images) == 4 * 4 + 3
+    assert len(images) == 4 * 4 + 3 + 4  # cases of pairs, their shading maps, and a real composite with its own
     assert all(complete and width > 0 and alt > 10 for complete, width, alt in images)
     assert seen.faults == []
     assert [url for url in seen.requests if not url.startswith("data:")] == [page_file.as_uri()]

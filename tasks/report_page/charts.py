@@ -52,11 +52,45 @@ class Mark:
     title: str
 
 
+@dataclass(frozen=True)
+class IntervalRow:
+    """A line of an interval chart."""
+
+    name: str
+    kind: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    count: int | None = None
+    reference: float | None = None  # where a dashed line crosses it
+
+
+@dataclass(frozen=True)
+class IntervalChart:
+    """Dots with intervals on one axis, in named groups."""
+
+    scale: Scale
+    unit: str
+    metric: str  # decides the digits
+    groups: Sequence[tuple[str, Sequence[IntervalRow]]]
+
+
 def scale_of(values: Sequence[float], *, from_zero: bool = True) -> Scale:
     """A linear axis for `values` with a little room; from 0, if so wanted, where they are all on one side of it."""
     low, high = (min(0.0, *values), max(0.0, *values)) if from_zero else (min(values), max(values))
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-    return Scale(low if low == 0 and from_zero else low - room, high if high == 0 and from_zero else high + room)
+    first = low if from_zero and low == 0 else low - room
+    last = high if from_zero and low < high == 0 else high + room
+    return Scale(first, last)
+
+
+def interval_chart(
+    groups: Sequence[tuple[str, Sequence[IntervalRow]]], *, unit: str, metric: str = "", from_zero: bool = True
+) -> IntervalChart:
+    """A chart whose axis holds every value and interval."""
+    rows = [row for _, group in groups for row in group]
+    values = [value for row in rows for value in (row.value, row.low, row.high, row.reference) if value is not None]
+    return IntervalChart(scale_of(values, from_zero=from_zero), unit, metric, groups)
 
 
 def axis(scale: Scale) -> Markup:

@@ -13,13 +13,13 @@ from markupsafe import Markup
 from tasks.evaluation_report import Audit, Report
 from tasks.files import write_bytes
 from tasks.findings import Finding
-from tasks.report_page.charts import axis, interval
+from tasks.report_page.charts import IntervalRow, axis, interval, interval_chart
 from tasks.report_page.formats import Table, fixed, number, share, slug, table_of, thousands
 from tasks.report_page.pictures import encode_cases
-from tasks.report_page.views import IntervalRow, benchmark_view, interval_chart, num_others
+from tasks.report_page.views import benchmark_view, num_others, real_view
 
 PAGE, STYLE, SCRIPT = "page.html", "page.css", "page.js"
-INCLUDED = ("benchmark.html", "case.html", "macros.html")  # by PAGE
+INCLUDED = ("benchmark.html", "case.html", "macros.html", "real.html")  # by PAGE
 FOLDER = Path(__file__).parent
 SPLITS = ("train", "val", "test")
 
@@ -32,12 +32,14 @@ def write_page(path: Path, report: Report) -> None:
 def render_page(report: Report) -> str:
     """The page's HTML. Every name and text is escaped; its policy lets no script run but its own, and nothing be fetched."""
     script, style = ("\n" + (FOLDER / name).read_text() for name in (SCRIPT, STYLE))
-    encoded = iter(encode_cases([case for benchmark in report.benchmarks for case in benchmark.cases]))
+    cases = [*(case for each in report.benchmarks for case in each.cases), *(case for each in report.real for case in each.cases)]
+    encoded = iter(encode_cases(cases))
     benchmarks = [benchmark_view(benchmark, [next(encoded) for _ in benchmark.cases]) for benchmark in report.benchmarks]
+    real = [real_view(each, [next(encoded) for _ in each.cases]) for each in report.real]
     findings = _findings(list(report.findings.values()))
     return _environment().get_template(PAGE).render(
-        benchmarks=benchmarks, findings=findings, audit=_audit(report.audit), provenance=report.provenance,
-        contents=_contents(benchmarks, findings), num_baselines=num_others(report.benchmarks),
+        benchmarks=benchmarks, real=real, findings=findings, audit=_audit(report.audit), provenance=report.provenance,
+        contents=_contents([*benchmarks, *real], findings), num_baselines=num_others(report.benchmarks),
         num_images=sum(view["num_images"] for view in benchmarks),
         style=Markup(style), script=Markup(script), script_hash=_script_hash(script),
     )

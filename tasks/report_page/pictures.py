@@ -41,10 +41,12 @@ def encode_cases(cases: Sequence[Case], *, budget: int = BUDGET) -> list[list[Pi
 
 
 def encode_case(case: Case, side: int) -> list[Picture]:
-    """The case's four pictures, shrunk to `side` px where they are larger."""
+    """The case's pictures, shrunk to `side` px where they are larger."""
     found = []
-    for name in ("composite", "harmonized", "target"):
-        image = shrink_to(getattr(case, name), side)
+    for name, full in (("composite", case.composite), ("harmonized", case.harmonized), ("target", case.target)):
+        if full is None:
+            continue
+        image = shrink_to(full, side)
         found.append(Picture(name, _uri("jpeg", encode_jpeg(image, JPEG_QUALITY)), image.shape[1], image.shape[0]))
     mask = shrink_to(case.mask, side)
     return [*found, Picture("mask", _uri("png", encode_png(mask)), mask.shape[1], mask.shape[0])]

@@ -1,59 +1,27 @@
 """What the page says of one benchmark: numbers become words, charts and cases."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from tasks.evaluation_report import BenchmarkReport, Case
+from tasks.evaluation_report import BenchmarkReport, Case, RealReport
 from tasks.measurements import CHAMPION, COMPOSITE, HARMONIZED, Scored
 from tasks.metrics import BUCKETS, bucket_of
-from tasks.report_page.charts import Mark, Scale, histogram, scale_of, scatter, tone_curves
+from tasks.report_page.cases import case_view, share_left
+from tasks.report_page.charts import IntervalChart, IntervalRow, Mark, histogram, interval_chart, scatter
 from tasks.report_page.formats import bucket_name, fixed, kind_of, label_of, number, share, slug, thousands
-from tasks.report_page.pictures import Picture, gain_range, shading_picture
+from tasks.report_page.pictures import Picture
 from tasks.report_page.tables import buckets_table, comparison_table, flavour_tables, kinds_tables, leaderboard_tables, methods_table
 from tasks.seeds import numpy_generator
 from tasks.statistics import bootstrap_interval
 
 
-@dataclass(frozen=True)
-class IntervalRow:
-    """A line of an interval chart."""
-
-    name: str
-    kind: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    count: int | None = None
-    reference: float | None = None  # where a dashed line crosses it
-
-
-@dataclass(frozen=True)
-class IntervalChart:
-    """Dots with intervals on one axis, in named groups."""
-
-    scale: Scale
-    unit: str
-    metric: str  # decides the digits
-    groups: Sequence[tuple[str, Sequence[IntervalRow]]]
-
-
-def interval_chart(
-    groups: Sequence[tuple[str, Sequence[IntervalRow]]], *, unit: str, metric: str = "", from_zero: bool = True
-) -> IntervalChart:
-    """A chart whose axis holds every value and interval."""
-    rows = [row for _, group in groups for row in group]
-    values = [value for row in rows for value in (row.value, row.low, row.high, row.reference) if value is not None]
-    return IntervalChart(scale_of(values, from_zero=from_zero), unit, metric, groups)
-
-
 def benchmark_view(report: BenchmarkReport, pictures: Sequence[Sequence[Picture]]) -> dict[str, Any]:
     """What `benchmark.html` shows. pictures: those of each case, in the cases' order."""
     ours, name = report.methods[HARMONIZED], f"benchmark-{slug(report.name)}"
-    shares = [_share_left(scored) for scored in report.found]
+    shares = [share_left(scored) for scored in report.found]
     other = best_other(report.methods)
     return {
         "id": name, "name": report.name, "protocol": report.protocol, "num_images": ours["num_images"], "num_skipped": ours["num_skipped"],
@@ -65,11 +33,30 @@ def benchmark_view(report: BenchmarkReport, pictures: Sequence[Sequence[Picture]
         "kinds": kinds_tables(report.found, other),
         "scatter": _scatter(report, name), "histogram": histogram(shares), "improved": ours["do_no_harm"],
         "median_share": float(np.median(shares)), "worst_share": float(np.quantile(shares, 0.9)),
-        "cases": [
-            _case(case, shown, f"{name}-case-{place}", place, other) for place, (case, shown) in
-            enumerate(zip(report.cases, pictures, strict=True), start=1)
-        ],
+        "cases": _cases(report.cases, pictures, name, other),
     }
+
+
+def real_view(report: RealReport, pictures: Sequence[Sequence[Picture]]) -> dict[str, Any]:
+    """What `real.html` shows. pictures: as for `benchmark_view`."""
+    name, methods = f"real-{slug(report.name)}", [method for method in report.found[0].changes if method != COMPOSITE]
+    groups = [changed.row["group"] for changed in report.found]
+    rows = []
+    for method in methods:
+        values = [changed.changes[method] for changed in report.found]
+        low, high = bootstrap_interval(values, numpy_generator(0, "report", report.name, method), groups=groups)
+        rows.append(IntervalRow(label_of(method), kind_of(method), float(np.mean(values)), low, high))
+    others = [method for method in methods if method not in (HARMONIZED, CHAMPION)]
+    return {
+        "id": name, "name": report.name, "protocol": report.protocol, "num_images": len(report.found),
+        "chart": interval_chart([("", sorted(rows, key=lambda row: row.value))], unit="mean change, dE2000", metric="delta_e"),
+        "cases": _cases(report.cases, pictures, name, others[0] if others else None),
+    }
+
+
+def _cases(cases: Sequence[Case], pictures: Sequence[Sequence[Picture]], name: str, other: str | None) -> list[dict[str, Any]]:
+    numbered = enumerate(zip(cases, pictures, strict=True), start=1)
+    return [case_view(case, shown, f"{name}-case-{place}", place, other) for place, (case, shown) in numbered]
 
 
 def best_other(methods: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -140,48 +127,15 @@ def _buckets_chart(report: BenchmarkReport, other: str | None) -> IntervalChart:
         groups.append((f"{bucket_name(bucket)} of the image: {thousands(len(inside))} images", rows))
     return interval_chart(groups, unit="fMSE, squared grey levels", metric="fmse")
 
-def _share_left(scored: Scored) -> float:
-    return scored.fmse(HARMONIZED) / max(scored.fmse(COMPOSITE), 1e-9)
-
-
 def _scatter(report: BenchmarkReport, name: str) -> Markup:
-    marks = [
-        Mark(
-            str(place), f"{name}-case-{place}", case.scored.fmse(COMPOSITE), case.scored.fmse(HARMONIZED),
-            f"case {place}: {case.scored.row['key']}, {number(case.scored.fmse(COMPOSITE), 'fmse')} before, "
-            f"{number(case.scored.fmse(HARMONIZED), 'fmse')} after",
-        )
-        for place, case in enumerate(report.cases, start=1)
-    ]
+    marks = []
+    for place, case in enumerate(report.cases, start=1):
+        assert isinstance(case.measured, Scored)
+        at = case.measured.fmse(COMPOSITE), case.measured.fmse(HARMONIZED)
+        title = f"case {place}: {case.measured.row['key']}, {number(at[0], 'fmse')} before, {number(at[1], 'fmse')} after"
+        marks.append(Mark(str(place), f"{name}-case-{place}", *at, title))
     before, after = ([scored.fmse(method) for scored in report.found] for method in (COMPOSITE, HARMONIZED))
     return scatter(before, after, marks, x_title="fMSE of the untouched composite", y_title="fMSE of the harmonized image")
-
-
-def _case(case: Case, pictures: Sequence[Picture], name: str, place: int, other: str | None) -> dict[str, Any]:
-    row, raw = case.scored.row, {method: scores["raw"] for method, scores in case.scored.scores.items()}
-    thing = str(row.get("label") or "")
-    first = pictures[0]
-    subject = f"test image {row['key']}" + (f" ({thing})" if thing else "")
-    alts = {
-        "composite": f"Composite of {subject}: the foreground does not fit yet.", "harmonized": f"The harmonizer's answer to {subject}.",
-        "target": f"The target of {subject}: the photograph as it was.", "mask": f"Mask of {subject}: the foreground in white.",
-    }
-    view = {
-        "id": name, "number": place, "label": case.label, "key": row["key"], "pictures": pictures, "alts": alts,
-        "ratio": round(100 * first.height / first.width, 3), "share": _share_left(case.scored), "fg_ratio": row["fg_ratio"], "thing": thing,
-        "made_by": row.get("method", ""), "curves": None,
-        "scores": [
-            {"name": label_of(method), "ours": method == HARMONIZED, "fmse": raw[method].fmse, "fpsnr": raw[method].fpsnr}
-            for method in (COMPOSITE, other, HARMONIZED) if method in raw
-        ],
-    }
-    if case.edit is not None:
-        limit = case.edit.shading_limit
-        view |= {
-            "curves": tone_curves(case.edit.curves), "shading": shading_picture(case.edit, case.mask),
-            "gains": gain_range(case.edit, case.mask), "limits": (min(limit, 1 / limit), max(limit, 1 / limit)),
-        }
-    return view
 
 
 def num_others(reports: Sequence[BenchmarkReport]) -> int:
