@@ -50,8 +50,8 @@ def leaderboards_for(benchmark: Benchmark, found: Sequence[Scored]) -> list[Lead
     published = read_leaderboard()
     for table in tables_for(benchmark):
         rows = [row for row in published if row.table == table]
-        wanted = [subset for subset in (ALL, *PROTOCOLS[table].num_images) if subset in by_subset]
-        boards += _boards_of(table, {subset: by_subset[subset] for subset in dict.fromkeys(wanted)}, rows, benchmark)
+        wanted = sorted(set(PROTOCOLS[table].num_images) & set(by_subset), key=lambda subset: (subset != ALL, subset))
+        boards += _boards_of(table, {subset: by_subset[subset] for subset in wanted}, rows, benchmark)
     return boards
 
 

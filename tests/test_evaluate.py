@@ -3,7 +3,9 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,15 +15,19 @@ import torch
 from PIL import Image
 
 from models.harmonizer import HarmonizerConfig, build_harmonizer
+from tasks import leaderboard
 from tasks.evaluate import evaluate, evaluate_harmonizer
 from tasks.evaluation_report import chosen_cases
 from tasks.harmonizer_files import save_harmonizer
 from tasks.images import encode_png
-from tasks.index import PAIRS, TABLES, write_table
-from tasks.measurements import PER_IMAGE, Scored, read_measurements
-from tasks.metrics import score_flavours
+from tasks.index import COMPOSITES, PAIRS, TABLES, read_index, write_table
+from tasks.measurements import CHANGES, PER_IMAGE, Scored, read_measurements, summarize
+from tasks.measuring import Measured, measure
+from tasks.methods import load_methods
+from tasks.metrics import FLAVOURS, score_flavours
 from tasks.params import Benchmark, Params
 from tasks.protocols import read_example
+from tasks.standings import compare_with_others, leaderboards_for
 
 Configure = Callable[..., Params]
 CONFIG = HarmonizerConfig(
@@ -30,7 +36,7 @@ CONFIG = HarmonizerConfig(
 AT_48 = {"source": "starter", "subset": "*", "size": 48, "resize": "pillow_bilinear"}
 
 
-def save_pairs(folder: Path, count: int, *, side: int = 48, split: str = "test") -> None:
+def save_pairs(folder: Path, count: int, *, side: int = 48, split: str = "test", plates: bool = False) -> None:
     """`count` pairs of the source starter, whose composite is the target with the foreground at 0.7 of its value, and their index."""
     rng = np.random.default_rng(4)
     rows = []
@@ -47,6 +53,7 @@ def save_pairs(folder: Path, count: int, *, side: int = 48, split: str = "test")
         rows.append({
             "key": f"pair_{number:02}", "source": "starter", "subset": "scenes" if number % 2 else "photographs", "split": split,
             "group": f"g{number}", **paths, "width": side, "height": side, "fg_ratio": float((mask > 0).mean()), "label": "thing",
+            "plate_path": paths["target_path"] if plates else None,
             "method": "made", "composite_fmse": 1.0, "composite_sha256": "", "mask_sha256": "", "target_sha256": "",
         })
     write_table(folder / "data/index/pairs.parquet", rows, PAIRS)
@@ -75,6 +82,12 @@ def silent(done: int, total: int) -> None:
     """No progress."""
 
 
+def summarized(params: Params) -> dict[str, dict[str, Any]]:
+    """The summary of the benchmark `all`, as `evaluate` has it, without the report."""
+    found = measure(params, load_methods(params), FLAVOURS, silent)
+    return summarize("all", found.scored["all"], found.num_images["all"], params.seed)
+
+
 def test_the_metrics_have_the_agreed_form_and_the_report_its_files(project: Path, params: Params) -> None:
     save_pairs(project, 8)
     save_model(params.paths.harmonizer, gain=1 / 0.7)
@@ -100,7 +113,7 @@ def test_the_metrics_have_the_agreed_form_and_the_report_its_files(project: Path
 def test_doing_nothing_scores_as_computed_from_the_files_by_hand(project: Path, params: Params) -> None:
     save_pairs(project, 5)
     save_model(params.paths.harmonizer)
-    found = evaluate(params, silent)["all"]
+    found = summarized(params)
     fmse, mse = [], []
     for number in range(5):
         composite, target, mask = (
@@ -118,12 +131,12 @@ def test_doing_nothing_scores_as_computed_from_the_files_by_hand(project: Path, 
 def test_a_model_that_undoes_the_change_wins_and_an_untrained_one_does_nothing(project: Path, params: Params) -> None:
     save_pairs(project, 6)
     save_model(params.paths.harmonizer)
-    untrained = evaluate(params, silent)["all"]
+    untrained = summarized(params)
     assert {name: untrained["harmonized"][name] for name in ("mse", "fmse", "psnr", "ssim", "bmse")} == {
         name: untrained["composite"][name] for name in ("mse", "fmse", "psnr", "ssim", "bmse")
     }
     save_model(params.paths.harmonizer, gain=1 / 0.7)
-    right = evaluate(params, silent)["all"]
+    right = summarized(params)
     assert right["harmonized"]["fmse"] < 0.5  # what rounding to 8 bit leaves
     assert right["harmonized"]["do_no_harm"] == 1.0
     assert right["harmonized"]["bmse"] == right["composite"]["bmse"] == 0.0
@@ -185,10 +198,13 @@ def test_any_harmonizer_is_measured_as_the_stage_measures_its_own(project: Path,
 def test_buckets_and_their_counts_add_up(project: Path, params: Params) -> None:
     save_pairs(project, 8)
     save_model(params.paths.harmonizer)
-    values = evaluate(params, silent)["all"]["composite"]
+    values = summarized(params)["composite"]
     weighted = sum(bucket["fmse"] * bucket["num_images"] for bucket in values["buckets"].values())
     assert weighted / 8 == pytest.approx(values["fmse"], rel=1e-5)
     assert values["fmse_low"] <= values["fmse"] <= values["fmse_high"]
+    weighted = sum(subset["psnr"] * subset["num_images"] for subset in values["subsets"].values())
+    assert set(values["subsets"]) == {"photographs", "scenes"}
+    assert weighted / 8 == pytest.approx(values["psnr"], rel=1e-5)
 
 
 def test_pairs_whose_mask_vanishes_at_this_size_are_skipped_and_counted(project: Path, params: Params) -> None:
@@ -271,3 +287,160 @@ def test_cases_are_distinct_ranked_and_seeded(num_pairs: int, num_rows: int) -> 
         assert [label for label, _ in cases] == ["best tenth"] * 4 + ["middle tenth"] * 3 + ["worst tenth"] * 3
         assert max(keys[:4]) < "010"
         assert min(keys[-3:]) >= "090"
+
+
+# --- Who takes part, and what is looked at ---
+
+
+def measured(params: Params) -> Measured:
+    return measure(params, load_methods(params), ("raw",), silent)
+
+
+def means(found: Measured, name: str) -> dict[str, float]:
+    return {method: float(np.mean([scored.fmse(method) for scored in found.scored[name]])) for method in found.scored[name][0].scores}
+
+
+def test_a_folder_of_outputs_and_a_champion_take_part_beside_the_baselines(project: Path, params: Params, configure: Configure) -> None:
+    save_pairs(project, 4)
+    save_model(params.paths.harmonizer)
+    save_model(project / "best", gain=1 / 0.7)
+    for folder in ("by_key", "by_name"):
+        (project / folder).mkdir()
+    for number in range(4):
+        target = (project / f"data/raw/target_{number}.png").read_bytes()
+        (project / "by_key" / f"pair_{number:02}.png").write_bytes(target)
+        (project / "by_name" / f"composite_{number}.png").write_bytes(target)
+    changes = {"evaluate.competitors": {"first": "by_key", "second": "by_name"}, "evaluate.champion": "best"}
+    found = means(measured(configure({"evaluate.benchmarks": {"all": AT_48}, "evaluate.batch_size": 3, **changes})), "all")
+    assert list(found) == ["composite", "reinhard", "lab_shift", "monge_kantorovich", "first", "second", "champion", "harmonized"]
+    assert found["first"] == found["second"] == 0.0
+    assert found["champion"] < 0.5
+    assert found["harmonized"] == found["composite"]
+
+
+def test_a_competitors_outputs_are_resized_by_the_benchmarks_own_convention(project: Path, params: Params, configure: Configure) -> None:
+    save_pairs(project, 2)
+    save_model(params.paths.harmonizer)
+    (project / "theirs").mkdir()
+    for number in range(2):
+        (project / "theirs" / f"pair_{number:02}.png").write_bytes((project / f"data/raw/target_{number}.png").read_bytes())
+    small = AT_48 | {"size": 32, "resize": "opencv_area"}
+    found = measured(configure({"evaluate.benchmarks": {"all": small}, "evaluate.competitors": {"theirs": "theirs"}}))
+    assert means(found, "all")["theirs"] == 0.0
+
+
+def test_a_competitor_without_outputs_is_left_out_and_half_a_one_refused(project: Path, params: Params, configure: Configure) -> None:
+    save_pairs(project, 3)
+    save_model(params.paths.harmonizer)
+    (project / "theirs").mkdir()
+    changed = configure({"evaluate.benchmarks": {"all": AT_48}, "evaluate.competitors": {"theirs": "theirs"}})
+    assert "theirs" not in means(measured(changed), "all")
+    (project / "theirs/pair_01.png").write_bytes((project / "data/raw/target_1.png").read_bytes())
+    with pytest.raises(ValueError, match=r"theirs: theirs/composite_0\.png is missing, and 1 more of the 3 test images of all"):
+        measured(changed)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"evaluate.competitors": {"reinhard": "."}}, r"competitors\.reinhard: the name is taken"),
+    ({"evaluate.competitors": {"harmonized": "."}}, r"competitors\.harmonized: the name is taken"),
+    ({"evaluate.competitors": {"theirs": "nowhere"}}, r"competitors\.theirs: nowhere is no folder"),
+    ({"evaluate.champion": "nowhere"}, r"nowhere/config\.json: no trained harmonizer"),
+])
+def test_methods_that_cannot_take_part_are_named(
+    project: Path, params: Params, configure: Configure, changes: dict[str, object], message: str
+) -> None:
+    del project
+    save_model(params.paths.harmonizer)
+    with pytest.raises(ValueError, match=message):
+        load_methods(configure(changes))
+
+
+def test_a_model_with_a_plate_is_measured_where_the_rows_have_one(project: Path, configure: Configure) -> None:
+    save_pairs(project, 3, plates=True)
+    params = configure({"evaluate.benchmarks": {"all": AT_48}})
+    save_model(params.paths.harmonizer, config=replace(CONFIG, plate=True), gain=1 / 0.7)
+    found = measured(params)
+    assert means(found, "all")["harmonized"] < 0.5
+    save_pairs(project, 3)
+    with pytest.raises(ValueError, match="pair_00: this harmonizer needs clean backgrounds"):
+        measured(params)
+
+
+def test_native_images_are_measured_at_their_own_sizes_as_the_network_would_answer_there(project: Path, configure: Configure) -> None:
+    save_pairs(project, 3, side=72)
+    params = configure({"evaluate.benchmarks": {"all": AT_48 | {"size": "native", "resize": "none"}}})
+    save_model(params.paths.harmonizer, gain=1 / 0.7)
+    found = measured(params)
+    assert {(scored.width, scored.height) for scored in found.scored["all"]} == {(72, 72)}
+    squashed = measured(configure({"evaluate.benchmarks": {"all": AT_48 | {"size": 72}}}))
+    assert means(found, "all")["composite"] == means(squashed, "all")["composite"]
+    assert means(found, "all")["harmonized"] == pytest.approx(means(squashed, "all")["harmonized"], abs=0.05)
+
+
+def test_real_composites_have_changes_and_no_errors(project: Path, configure: Configure) -> None:
+    save_pairs(project, 5)
+    rows = [{name: value for name, value in row.items() if name in COMPOSITES.names} for row in read_index(project / "data/index", "pairs")]
+    rows = [row | {"source": "composites", "composite_phash": 0} for row in rows]
+    write_table(project / "data/index/composites.parquet", rows, COMPOSITES)
+    real = {"source": "composites", "subset": "*", "size": 48, "resize": "pillow_bilinear"}
+    params = configure({"evaluate.benchmarks": {"pairs": AT_48, "real": real}, "evaluate.sheet_rows": 3})
+    save_model(params.paths.harmonizer)
+    result = evaluate(params, silent)
+    assert set(result) == {"pairs"}
+    assert not evaluate_harmonizer(params, params.paths.harmonizer)["benchmark"].cast("string").to_pylist().count("real")
+    changes = json.loads((params.paths.metrics / "evaluate_real.json").read_text())["real"]
+    assert changes["composite"] == changes["harmonized"] == {"change": 0.0, "median_change": 0.0, "num_images": 5, "num_skipped": 0}
+    assert changes["reinhard"]["change"] > 1.0
+    assert pq.read_table(params.paths.report / "real_composites.parquet").schema.equals(CHANGES)
+    with Image.open(params.paths.report / "sheet_real.png") as sheet:
+        assert sheet.width > 4 * 48
+
+
+def test_ours_stands_in_the_tables_of_the_same_images_and_size(project: Path, params: Params) -> None:
+    save_pairs(project, 4)
+    save_model(params.paths.harmonizer)
+    found = measure(params, load_methods(params), FLAVOURS, silent).scored["all"]
+    assert leaderboards_for(params.evaluate.benchmarks["all"], found) == []
+    like_iharmony4 = [replace(scored, row={**scored.row, "subset": "HCOCO"}) for scored in found]
+    boards = leaderboards_for(Benchmark(source="iharmony4", subset="*", size=256, resize="pillow_bilinear"), like_iharmony4)
+    assert [board.title for board in boards] == ["iHarmony4 at 256 px (raw)"]
+    ours = {row.method: row for row in boards[0].rows if row.ours}
+    assert ours["harmonized"].values["fmse"] == pytest.approx(np.mean([scored.fmse("harmonized") for scored in found]))
+    assert all(row.why_not == "measured on 7,404 images, ours on 4" or "nobody" in row.why_not or "background" in row.why_not
+               for row in boards[0].rows if not row.ours)
+
+
+def test_a_full_test_split_stands_beside_the_rows_of_each_flavour(project: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_pairs(project, 4)
+    save_model(params.paths.harmonizer)
+    found = measure(params, load_methods(params), FLAVOURS, silent).scored["all"]
+    few = leaderboard.Protocol("iHarmony4 at 256 px", "iharmony4", 256, {**leaderboard.IHARMONY4, "HCOCO": 4, "all": 4})
+    monkeypatch.setitem(leaderboard.PROTOCOLS, "iharmony4", few)
+    like_iharmony4 = [replace(scored, row={**scored.row, "subset": "HCOCO"}) for scored in found]
+    boards = leaderboards_for(Benchmark(source="iharmony4", subset="*", size=256, resize="pillow_bilinear"), like_iharmony4)
+    assert [board.title for board in boards] == [
+        *(f"iHarmony4 at 256 px ({flavour})" for flavour in FLAVOURS), "iHarmony4 at 256 px, HCOCO (raw)"
+    ]
+    comparable = [{row.method for row in board.rows if not row.why_not and not row.ours} for board in boards]
+    assert {"DoveNet", "BargainNet", "IIH", "Harmonizer"} <= comparable[0]
+    assert {"PCT-Net ViT", "DCCF"} <= comparable[1]
+    assert {"iSSAM", "CDTNet", "DucoNet"} <= comparable[2]
+    assert not comparable[0] & comparable[1] & comparable[2]
+    issam = next(row for row in boards[2].rows if row.method == "harmonized")
+    assert issam.values["psnr"] == pytest.approx(np.mean([scored.scores["harmonized"]["issam"].psnr for scored in found]))
+
+
+def test_the_harmonizer_is_compared_with_every_other_method_by_photograph(project: Path, params: Params) -> None:
+    save_pairs(project, 12)
+    save_model(params.paths.harmonizer, gain=1 / 0.7)
+    found = measure(params, load_methods(params), FLAVOURS, silent).scored["all"]
+    compared = {one.method: one for one in compare_with_others("all", found, params.seed)}
+    assert list(compared) == ["composite", "reinhard", "lab_shift", "monge_kantorovich"]
+    gain = compared["composite"]
+    assert gain.wins == 1.0
+    assert gain.high < 0
+    assert gain.p_value is not None
+    assert gain.p_value < 0.01
+    together = [replace(scored, row={**scored.row, "group": "one photograph"}) for scored in found]
+    alone = {one.method: one for one in compare_with_others("all", together, params.seed)}
+    assert alone["composite"].p_value == 1.0  # one photograph proves nothing
