@@ -92,7 +92,8 @@ class Audit:
     counts: Sequence[Mapping[str, Any]]  # a row per source and sub-set: those two, "photographs", "objects", "train", "val", "test"
     rejects: Sequence[Mapping[str, Any]]  # a row per source and reason: "source", "reason", "count", "example"
     shared_groups: int  # source photographs that stand in more than one split: leaks, so 0
-    checks: Sequence[Mapping[str, Any]]  # the audit table that ingestion left, as it is; empty where it left none
+    duplicates: Sequence[Mapping[str, Any]]  # photographs under several names, a row per source and what was done: "source", "action", ...
+    duplicate_groups: int  # how many photographs those are in truth
 
 
 @dataclass(frozen=True)

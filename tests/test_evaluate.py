@@ -57,7 +57,7 @@ def save_pairs(folder: Path, count: int, *, side: int = 48, split: str = "test",
             "method": "made", "composite_fmse": 1.0, "composite_sha256": "", "mask_sha256": "", "target_sha256": "",
         })
     write_table(folder / "data/index/pairs.parquet", rows, PAIRS)
-    for name in ("photographs", "composites", "rejects"):
+    for name in ("photographs", "composites", "rejects", "duplicates"):
         write_table(folder / f"data/index/{name}.parquet", [], TABLES[name])
 
 

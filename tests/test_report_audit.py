@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tasks.index import TABLES, write_table
 from tasks.report_audit import audit_index
 
@@ -14,7 +16,7 @@ def row_of(table: str, **values: Any) -> dict[str, Any]:
 
 
 def write_index(folder: Path, **tables: list[dict[str, Any]]) -> None:
-    for name in ("photographs", "pairs", "rejects"):
+    for name in ("photographs", "pairs", "rejects", "duplicates"):
         write_table(folder / f"{name}.parquet", tables.get(name, []), TABLES[name])
 
 
@@ -46,6 +48,7 @@ def test_photographs_objects_and_pairs_are_counted_by_source_subset_and_split(tm
         {"source": "photos", "reason": "too_small", "count": 1, "example": "z.jpg: 3 px"},
     ]
     assert found.shared_groups == 0
+    assert (found.duplicates, found.duplicate_groups) == ([], 0)
 
 
 def test_a_photograph_on_two_sides_is_found_across_tables_too(tmp_path: Path) -> None:
@@ -55,3 +58,21 @@ def test_a_photograph_on_two_sides_is_found_across_tables_too(tmp_path: Path) ->
         pairs=[row_of("pairs", key="1", group="g1", split="test"), row_of("pairs", key="2", group="g2", split="test")],
     )
     assert audit_index(tmp_path).shared_groups == 1
+
+
+def test_photographs_under_several_names_are_counted_with_what_was_done(tmp_path: Path) -> None:
+    write_index(tmp_path, duplicates=[
+        row_of("duplicates", key="a", group="a", action="kept"), row_of("duplicates", key="b", group="a", action="moved"),
+        row_of("duplicates", key="d", group="c", action="kept"), row_of("duplicates", key="c", group="c", action="kept"),
+    ])
+    found = audit_index(tmp_path)
+    assert found.duplicate_groups == 2
+    assert found.duplicates == [
+        {"source": "photos", "action": "kept", "count": 3, "example": "a"},
+        {"source": "photos", "action": "moved", "count": 1, "example": "b"},
+    ]
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"photographs\.parquet: no such table"):
+        audit_index(tmp_path)

@@ -81,7 +81,8 @@ def make_report() -> Report:
     audit = Audit(
         counts=[{"source": "photos", "subset": EVIL, "photographs": 12, "objects": 14, "train": 20, "val": 2, "test": 12}],
         rejects=[{"source": "photos", "reason": "unreadable", "count": 2, "example": f"{EVIL}.jpg: truncated"}],
-        shared_groups=0, checks=[{"check": "near-duplicates", "found": 3, "done": "grouped"}],
+        shared_groups=0,
+        duplicates=[{"source": "photos", "action": "moved", "count": 3, "example": EVIL}], duplicate_groups=2,
     )
     return Report([first, second], audit, {"shading": finding}, {"Code": {"git commit": "0a1b2c"}, "Values": {"seed": "1"}}, [real])
 

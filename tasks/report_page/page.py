@@ -14,7 +14,7 @@ from tasks.evaluation_report import Audit, Report
 from tasks.files import write_bytes
 from tasks.findings import Finding
 from tasks.report_page.charts import IntervalRow, axis, interval, interval_chart
-from tasks.report_page.formats import Table, fixed, number, share, slug, table_of, thousands
+from tasks.report_page.formats import fixed, number, share, slug, table_of, thousands
 from tasks.report_page.pictures import encode_cases
 from tasks.report_page.views import benchmark_view, num_others, real_view
 
@@ -82,9 +82,6 @@ def _findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 def _audit(audit: Audit) -> dict[str, Any]:
     columns = {"source": "source", "subset": "sub-set", "photographs": "photographs", "objects": "objects"}
-    checks = Table("", [], [])
-    if audit.checks:
-        checks = table_of("The checks that ingestion made.", {key: key.replace("_", " ") for key in audit.checks[0]}, audit.checks)
     return {
         "shared_groups": audit.shared_groups,
         "counts": table_of("Photographs, objects in them, and pairs by split.", columns | {s: f"{s} pairs" for s in SPLITS}, audit.counts),
@@ -92,5 +89,10 @@ def _audit(audit: Audit) -> dict[str, Any]:
             "What was turned away, one reason each.",
             {"source": "source", "reason": "reason", "count": "count", "example": "for example"}, audit.rejects,
         ),
-        "checks": checks,
+        "duplicates": table_of(
+            "Photographs that are one by their perceptual hashes. moved: to the side on which the original stands; left_out: a list of "
+            "others had named it to another side.",
+            {"source": "source", "action": "what was done", "count": "photographs", "example": "for example"}, audit.duplicates,
+        ),
+        "duplicate_groups": audit.duplicate_groups, "num_duplicates": sum(row["count"] for row in audit.duplicates),
     }
