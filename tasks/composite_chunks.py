@@ -25,6 +25,7 @@ from tasks.object_composites import Foreground, ObjectComposites, PlannedObject,
 from tasks.params import Params
 from tasks.seeds import derive_seed
 from tasks.sources.candidates import PhotographCandidate
+from tasks.sources.listing import LONGEST_NAME
 from tasks.synthesis import illuminants_for
 
 CHUNK_PHOTOGRAPHS = 50  # the unit of retry and of resuming: a few seconds of work
@@ -120,7 +121,7 @@ def _plan_objects(objects: Iterable[CheckedObject], paired: Collection[str], par
 
 def _image_id(candidate: PhotographCandidate, owners: dict[tuple[str, str], str]) -> str:
     """The photograph's name in the layout, of letters, digits and '-' only, for '_' separates; a hash tells apart what would be equal."""
-    stem = Path(candidate.image_path).stem
+    stem = Path(candidate.image_path).stem[:LONGEST_NAME]
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in stem)
     if owners.setdefault((candidate.source, plain), candidate.image_path) == candidate.image_path:
         return plain

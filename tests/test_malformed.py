@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from tasks.check_chunks import check_chunk
+from tasks.composite_chunks import compose_chunk
 from tasks.images import encode_jpeg, encode_png
 from tasks.index import read_index
-from tasks.ingest import finish_ingest, ingest_chunk, plan_ingest
+from tasks.ingest import finish_ingest, plan_ingest, settle_ingest
 from tasks.rejects import RejectReason
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")  # Pillow says of broken EXIF what the outcome says too
@@ -241,14 +243,19 @@ LINES: dict[str, tuple[str, RejectReason | None]] = {  # a line of HCOCO_test.tx
 }
 
 
+LEAKED = 10  # the photograph of a training composite that is a test photograph, copied
+
+
 def plant_iharmony4(raw: Path, pictures: Pictures) -> None:
     folder = raw / "iHarmony4" / "HCOCO"
-    for number in range(1, 9):
+    for number in (*range(1, 9), LEAKED):
         composites = [f"composite_images/c{number}_1_{k}.jpg" for k in (1, 2)]
         for name, data in {**{name: pictures.jpeg() for name in composites}, f"masks/c{number}_1.png": MASK,
                            f"real_images/c{number}.jpg": pictures.jpeg()}.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
+    (folder / "real_images" / f"c{LEAKED}.jpg").write_bytes((folder / "real_images" / "c2.jpg").read_bytes())
+    (folder / "HCOCO_train.txt").write_text(f"c{LEAKED}_1_1.jpg\n")
     (folder / "composite_images" / "c3_1_1.jpg").unlink()
     (folder / "masks" / "c4_1.png").unlink()
     (folder / "real_images" / "c5.jpg").unlink()
@@ -348,7 +355,7 @@ CASES = [
     *(Case("photos", name, outcome) for name, (_, _, outcome) in IMAGES.items()),
     *(Case("photos", name, outcome) for name, (_, outcome) in MASKS.items()),
     *(Case("photos", name, outcome) for name, outcome in ODD.items()),
-    *(Case("iharmony4", name, outcome) for name, (_, outcome) in LINES.items()),
+    *(Case("iharmony4", name, outcome) for name, (_, outcome) in LINES.items()), Case("iharmony4", f"c{LEAKED}_1_1", R.LEAK),
     *(Case("retouch", name, outcome) for name, outcome in RETOUCHES.items()),
     *(Case("composites", name, outcome) for name, outcome in COMPOSITES.items()),
     *(Case("realhm", name, outcome) for name, outcome in ITEMS.items()),
@@ -379,7 +386,11 @@ def ingested(tmp_path_factory, configure, photograph) -> Ingested:
         raw.mkdir(parents=True)
         for plant in (plant_photographs, plant_iharmony4, plant_retouches, plant_composites, plant_realhm, plant_coco):
             plant(raw, pictures)
-        finish_ingest(params, [ingest_chunk(params, chunk) for chunk in plan_ingest(params)])
+        for chunk in plan_ingest(params):
+            check_chunk(params, chunk)
+        for unit in settle_ingest(params):
+            compose_chunk(params, unit)
+        finish_ingest(params)
         taken = {table: read_index(params.paths.index, table) for table in set(TABLES.values())}
         rejects = [row for row in read_index(params.paths.index, "rejects") if row["reason"] != R.SYNTHESIS_FAILED]
     return Ingested(taken, rejects)
