@@ -7,6 +7,7 @@ from flows.stage import map_units, run_stage
 from flows.tracking import tracked_run
 from tasks.check_chunks import check_chunk
 from tasks.composite_chunks import compose_chunk
+from tasks.data_report import write_data_report
 from tasks.ingest import finish_ingest, plan_ingest, settle_ingest
 from tasks.params import load_params
 
@@ -27,6 +28,7 @@ def ingest() -> None:
             for output in (params.paths.starter, params.paths.prepared):
                 output.mkdir(parents=True, exist_ok=True)  # DVC wants each output there, empty where no source needs it
             run.finish(finish_ingest(params))
+            run.artifact(write_data_report(params))
 
 
 if __name__ == "__main__":

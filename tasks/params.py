@@ -28,6 +28,7 @@ class Paths(Section):
     index: Path
     prepared: Path
     composites: Path
+    data_report: Path
     mined: Path
     syconet: Path
     shards: Path
