@@ -1,5 +1,7 @@
 """Ingest: every configured source becomes rows of the index, opened, checked and split; bare photographs become composites."""
 
+from typing import Any
+
 from prefect import flow
 
 from flows.console import working
@@ -16,14 +18,14 @@ from tasks.params import load_params
 def ingest() -> None:
     """Write the index, the composites made for it, the table of rejects and that of duplicates."""
     params = load_params()
-    num_workers = params.ingest.num_workers
+    workers: Any = {"num_workers": params.ingest.num_workers, "executor": params.executor}
     with tracked_run("ingest", params) as run:
         with working("ingest: listing"):
             checks = plan_ingest(params)
-        map_units(check_chunk, params, checks, num_workers=num_workers)
+        map_units(check_chunk, params, checks, **workers)
         with working("ingest: settling"):
             composites = settle_ingest(params)
-        map_units(compose_chunk, params, composites, num_workers=num_workers)
+        map_units(compose_chunk, params, composites, **workers)
         with working("ingest: finishing"):
             for output in (params.paths.starter, params.paths.prepared):
                 output.mkdir(parents=True, exist_ok=True)  # DVC wants each output there, empty where no source needs it

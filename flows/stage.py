@@ -1,14 +1,15 @@
-"""How a stage runs: as a program under one Prefect server, its units of work fanned out over threads as Prefect tasks."""
+"""How a stage runs: as a program under one Prefect server, its units of work as Prefect tasks, over threads or Dask's processes."""
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from prefect import Flow, Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import unmapped
 
 from flows.console import faults_as_lines, progress
@@ -28,16 +29,22 @@ def attempt(work: Callable[..., Result], *arguments: Any) -> Result:
     return _retried(work)(*arguments)
 
 
-def map_units(work: Callable[[Params, Unit], Result], params: Params, units: Sequence[Unit], *, num_workers: int) -> list[Result]:
+def map_units(
+    work: Callable[[Params, Unit], Result], params: Params, units: Sequence[Unit], *,
+    num_workers: int, executor: Literal["threads", "dask"] = "threads",
+) -> list[Result]:
     """`work(params, unit)` of every unit, in the units' order, each as one Prefect task, at most `num_workers` at once.
 
     A unit is tried again after an OSError alone: anything else would fail again. The first failure ends the others and is raised as it is.
+    executor: "dask" runs units in processes of a Dask cluster on this machine; results and files are the same. Raises ValueError if
+    prefect-dask is not installed.
     """
     name, (first, second) = work.__name__, list(inspect.signature(work).parameters)[:2]
     retried = _retried(work)
-    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=num_workers)
-    with progress(name.replace("_", " ")) as advance, runner:
-        futures = list(runner.map(retried, {first: unmapped(params), second: list(units)})) if units else []
+    if not units:
+        return []
+    with progress(name.replace("_", " ")) as advance, _task_runner(executor, num_workers) as runner:
+        futures = list(runner.map(retried, {first: unmapped(params), second: list(units)}))
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
             advance(done, len(units))
@@ -45,11 +52,28 @@ def map_units(work: Callable[[Params, Unit], Result], params: Params, units: Seq
         return results
 
 
-def _retried(work: Callable[..., Result]) -> Task[..., Result]:
+def _retried(work: Callable[..., Any]) -> Task[..., Any]:
     return Task(
         work, name=work.__name__, retries=RETRIES, retry_delay_seconds=RETRY_DELAY_SECONDS, retry_condition_fn=_is_os_error,
         cache_policy=NO_CACHE, persist_result=False,
     )
+
+
+def _task_runner(executor: str, num_workers: int) -> TaskRunner[Any]:
+    if executor == "threads":
+        return ThreadPoolTaskRunner(max_workers=num_workers)
+    try:
+        from prefect_dask.task_runners import DaskTaskRunner
+    except ImportError as error:
+        raise ValueError(
+            f'executor: dask needs prefect-dask, which is not installed ({error}): pip install "attune[dask]", or set it to threads'
+        ) from error
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    return DaskTaskRunner(cluster_kwargs={
+        "n_workers": num_workers, "threads_per_worker": 1,
+        "memory_limit": None,  # it would kill a worker that holds one large photograph too many
+        "dashboard_address": ":0",  # any free port
+    })
 
 
 def _is_os_error(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

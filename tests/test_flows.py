@@ -461,3 +461,52 @@ class TestFanOut:
 
         work_in_flow(busy, None, list(range(8)), num_workers=2)
         assert max(most) <= 2
+
+
+def test_without_prefect_dask_the_executor_dask_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.stage import _task_runner
+
+    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)  # as if it were not installed
+    with pytest.raises(ValueError, match=r'executor: dask needs prefect-dask.*pip install "attune\[dask\]"'):
+        _task_runner("dask", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("prefect_server")
+def test_a_dask_cluster_ingests_to_the_same_bytes_as_threads(
+    project: Path, configure: Callable[..., Params], write_photos: Callable[..., Path]
+) -> None:
+    from prefect import flow
+
+    from flows.stage import map_units
+    from tasks.check_chunks import check_chunk
+    from tasks.composite_chunks import compose_chunk
+    from tasks.ingest import finish_ingest, plan_ingest, settle_ingest
+
+    write_photos(project / "data" / "raw" / "photos", 6)
+    params = configure({
+        "ingest.sources": ["photos"], "ingest.min_side": 32, "ingest.synthesis.composites_per_object": 2, "ingest.synthesis.max_side": 48,
+        "ingest.synthesis.max_gradient_ratio": 8.0, "ingest.synthesis.max_delta_e": 60.0, "ingest.synthesis.max_hue_turned": 1.0,
+    })
+
+    @flow(name="ingest in a cluster")
+    def in_cluster() -> None:
+        map_units(check_chunk, params, plan_ingest(params), num_workers=1, executor="dask")
+        map_units(compose_chunk, params, settle_ingest(params), num_workers=1, executor="dask")
+
+    def outputs() -> dict[str, bytes]:
+        folders = (params.paths.index, params.paths.composites)
+        return {str(path): path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+    for chunk in plan_ingest(params):
+        check_chunk(params, chunk)
+    for unit in settle_ingest(params):
+        compose_chunk(params, unit)
+    finish_ingest(params)
+    here = outputs()
+    shutil.rmtree(params.paths.work)
+    in_cluster()
+    finish_ingest(params)
+    assert outputs() == here
+    assert len(here) > 12
