@@ -23,7 +23,7 @@ PUBLISHED_FMSE = {"HCOCO": (187, 738, 3183), "HFlickr": (229, 1091, 5399), "HAdo
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7f7f7f")  # told apart by colour-blind eyes too
 SPLIT_COLORS = dict(zip(SPLITS, ("#9ab8d0", "#e8b76a", "#3a6d92"), strict=True))
 OURS, THEIRS, FAINT = "#0072b2", "#555555", "#bbbbbb"
-MOST_BARS = 16
+MOST_BARS, LEAST_ROWS = 16, 6
 DPI = 110
 
 
@@ -91,7 +91,7 @@ def _draw_splits(axes: "Axes", kinds: Sequence[Kind]) -> None:
         parts = " / ".join(f"{np.count_nonzero(kind.splits == split):,}" for split in SPLITS)
         axes.text(left[place], place, f"  {parts}", va="center", fontsize=9)
     axes.set_xlim(0, float(left.max(initial=1.0)) * 1.35)
-    axes.invert_yaxis()
+    _from_above(axes, len(kinds))
     axes.legend(ncols=3, loc="lower right", frameon=False, fontsize=9)
     _finish(axes, "Samples: train / val / test", "samples")
 
@@ -119,7 +119,7 @@ def _draw_bars(axes: "Axes", found: Counter[str], title: str, unit: str) -> None
         axes.text(count, place, f" {count:,}", va="center", fontsize=9)
     if shown:
         axes.set_xlim(0, max(count for _, count in shown) * 1.12)
-        axes.invert_yaxis()
+        _from_above(axes, len(shown))
     else:
         _say(axes, "none")
     _finish(axes, title, unit)
@@ -158,7 +158,7 @@ def _draw_methods(axes: "Axes", kinds: Sequence[Kind]) -> None:
         own = fmse[methods == name]
         _draw_span(axes, place, np.percentile(own, (5, 50, 95)), OURS)
     axes.set_yticks(range(len(names)), [f"{name} ({np.count_nonzero(methods == name):,})" for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.8)
+    _from_above(axes, len(names))
     _log_of_fmse(axes)
     if not names:
         _say(axes, "no pairs")
@@ -192,6 +192,11 @@ def _draw_strength(axes: "Axes", kinds: Sequence[Kind]) -> None:
     axes.set_xlim(20, 30000)
     title = "Strength of the composites beside the field's: fMSE, its 5th / 50th / 95th percentile"
     _finish(axes, title, "squared grey levels inside the mask")
+
+
+def _from_above(axes: "Axes", count: int) -> None:
+    """Rows from the top down, none of them thicker than if there were `LEAST_ROWS`."""
+    axes.set_ylim(max(count, LEAST_ROWS) - 0.4, -0.6)
 
 
 def _draw_span(axes: "Axes", at: float, percentiles: np.ndarray, color: str) -> None:

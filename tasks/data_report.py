@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 
 from tasks.data_plots import KINDS, Kind, write_page
 from tasks.files import clear_folder, write_bytes
-from tasks.images import read_image, read_mask, shrink_to
+from tasks.images import read_mask, read_shrunk
 from tasks.params import Params
 from tasks.sheets import Cell, Row, write_sheet
 
@@ -116,7 +116,7 @@ def _sheet_rows(index: Path, kind: Kind, params: Params) -> list[Row]:
     order = pc.sort_indices(table.select(["subset", "key"]).cast(PLAIN), sort_keys=[("subset", "ascending"), ("key", "ascending")])
     chosen = table.take(order.take([(2 * place + 1) * len(table) // (2 * wanted) for place in range(wanted)]))
     cells = [cell for row in chosen.to_pylist() for cell in _cells(kind.table, row, params.ingest.max_megapixels)]
-    empty = Cell(np.full((1, 1, 3), 255, np.uint8))
+    empty = Cell(np.full((1, SIDE, 3), 255, np.uint8))
     cells += [empty] * (-len(cells) % COLUMNS)
     label = f"{kind.name}: {len(table):,}" + {"pairs": " (composite, target)", "retouches": " (before, after)"}.get(kind.table, "")
     return [Row(tuple(cells[first:first + COLUMNS]), label) for first in range(0, len(cells), COLUMNS)]
@@ -130,7 +130,7 @@ def _columns(table: str) -> list[str]:
 
 def _cells(table: str, row: dict[str, Any], max_megapixels: float) -> list[Cell]:
     def shown(name: str) -> UInt8[np.ndarray, "H W 3"]:
-        return shrink_to(read_image(Path(row[name]), max_megapixels=max_megapixels), SIDE)
+        return read_shrunk(Path(row[name]), SIDE, max_megapixels=max_megapixels)
 
     about = f"{row['subset']}, {row['split']}"
     named = f"{row.get('label') or 'no label'}, {row['fg_ratio']:.1%}"

@@ -12,7 +12,7 @@ import pytest
 from tasks import data_report
 from tasks.data_plots import KINDS, PUBLISHED_FMSE, Kind, draw_page
 from tasks.data_report import count_kinds, read_counts, read_kinds, write_data_report
-from tasks.images import encode_jpeg, encode_png, read_image
+from tasks.images import encode_jpeg, encode_png, read_image, read_shrunk
 from tasks.index import TABLES, write_table
 
 
@@ -102,7 +102,7 @@ def test_equal_tables_give_equal_bytes_and_leftovers_go(indexed):
 def test_samples_are_drawn_evenly_over_sub_sets(indexed, monkeypatch):
     taken = []
     monkeypatch.setattr(data_report, "SAMPLES", {**data_report.SAMPLES, "photographs": 3})
-    monkeypatch.setattr(data_report, "read_image", lambda path, **_: (taken.append(path), read_image(path))[1])
+    monkeypatch.setattr(data_report, "read_shrunk", lambda path, side, **_: (taken.append(path), read_shrunk(path, side))[1])
     kind = next(kind for kind in read_kinds(indexed.paths.index) if kind.source == "photos")
     data_report._sheet_rows(indexed.paths.index, kind, indexed)
     numbers = [int(path.name.split("_")[1]) for path in taken]
