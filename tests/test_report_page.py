@@ -138,7 +138,8 @@ def test_sections_appear_only_where_there_is_something_to_show() -> None:
     report = make_report()
     text = render_page(replace(report, findings={}))
     assert "Ablations and claims" not in text
-    assert text.count("Beside published results") == 1  # the second benchmark has no published rows
+    assert text.count("rows that cannot be compared, and why") == 1
+    assert text.count("no row stands beside ours") == 1  # the second benchmark's
 
 
 def test_a_harmonizer_that_does_harm_is_said_to() -> None:

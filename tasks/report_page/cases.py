@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
+
 from tasks.evaluation_report import Case
 from tasks.measurements import COMPOSITE, HARMONIZED, Changed, Scored
 from tasks.report_page.charts import tone_curves
@@ -23,7 +26,8 @@ def case_view(case: Case, pictures: Sequence[Picture], name: str, place: int, ot
     shown = {picture.name for picture in pictures}
     view = {
         "id": name, "number": place, "label": case.label, "key": row["key"], "pictures": pictures, "alts": _alts(row),
-        "ratio": round(100 * pictures[0].height / pictures[0].width, 3), "pairs": [pair for pair in PAIRS if shown.issuperset(pair)],
+        "ratio": round(pictures[0].height / pictures[0].width, 4), "start": _middle(case.mask),
+        "pairs": [pair for pair in PAIRS if shown.issuperset(pair)],
         "numbers": _numbers(case.measured, other), "facts": _facts(case.measured), "curves": None,
     }
     if case.edit is not None:
@@ -33,6 +37,13 @@ def case_view(case: Case, pictures: Sequence[Picture], name: str, place: int, ot
             "gains": gain_range(case.edit, case.mask), "limits": (min(limit, 1 / limit), max(limit, 1 / limit)),
         }
     return view
+
+
+def _middle(mask: UInt8[np.ndarray, "H W"]) -> int:
+    """Where the foreground's middle column lies, in percent: the divider starts there. An even number, as the divider's steps are."""
+    weights = mask.sum(axis=0, dtype=np.int64)
+    column = int(np.searchsorted(np.cumsum(weights), weights.sum() / 2))
+    return 2 * round(50 * (column + 0.5) / mask.shape[1])
 
 
 def _alts(row: Any) -> dict[str, str]:

@@ -115,10 +115,10 @@ def interval(scale: Scale, value: float, low: float | None, high: float | None, 
 def scatter(before: Sequence[float], after: Sequence[float], marks: Sequence[Mark], *, x_title: str, y_title: str) -> Markup:
     """A point per image on logarithmic axes, and the diagonal on which nothing changed; below it the image came out better."""
     scale = _decades([*before, *after])
-    parts = [Markup('<polygon points="0,{0} {0},{0} {0},0" class="better"/>').format(UNIT)]
+    better = Markup('<polygon points="0,{0} {0},{0} {0},0" class="better"/>').format(UNIT)
     dots = " ".join(f"M{_inner(scale(x))} {UNIT - _inner(scale(y))}h0" for x, y in zip(before, after, strict=True))
-    parts.append(Markup('<path d="M0 {0}L{0} 0" class="reference"/><path d="{1}" class="points"/>').format(UNIT, dots))
-    body = [_stretched(parts)]
+    lines = Markup('<path d="M0 {0}L{0} 0" class="reference"/><path d="{1}" class="points"/>').format(UNIT, dots)
+    body = [_stretched([better])]
     for tick in scale.ticks():
         at, text = scale(tick), readable(tick)
         body.append(Markup('<line x1="{0}%" x2="{0}%" y1="0" y2="100%" class="grid"/>').format(at))
@@ -126,6 +126,7 @@ def scatter(before: Sequence[float], after: Sequence[float], marks: Sequence[Mar
         body.append(Markup('<text x="{}%" y="100%" dy="18" class="tick">{}</text>').format(at, text))
         body.append(Markup('<text x="0" y="{}%" dx="-8" dy="4" class="tick end">{}</text>').format(100 - at, text))
     body += [
+        _stretched([lines]),
         Markup('<text x="100%" y="100%" dx="-8" dy="-10" class="note end">better than untouched</text>'),
         Markup('<text x="0" y="0" dx="8" dy="18" class="note start">worse</text>'),
         Markup('<text x="50%" y="100%" dy="40" class="title">{}</text>').format(x_title),

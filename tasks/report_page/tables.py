@@ -17,8 +17,8 @@ FLAVOUR_NOTES = {
     "issam": "issam: the target's own peak, the soft mask, as iSSAM, CDTNet and DucoNet measure",
 }
 KINDS = {  # columns of the index by which images are told apart
-    "subset": "By sub-set. The mean over all images is not the mean of these.",
-    "method": "By how the composite was made.",
+    "subset": "Mean fMSE by sub-set. The mean over all images is not the mean of these.",
+    "method": "Mean fMSE by how the composite was made.",
 }
 
 
@@ -125,7 +125,7 @@ def _kinds_table(found: Sequence[Scored], other: str | None, column: str) -> Tab
     """Mean fMSE of the images of each kind; `column` of the index tells them apart."""
     shown = [method for method in (COMPOSITE, other, HARMONIZED) if method is not None]
     heads = [
-        Head("kind", number=False), Head("images"), *(Head(f"fMSE, {label_of(method)}") for method in shown), Head("of composite's"),
+        Head("kind", number=False), Head("images"), *(Head(label_of(method)) for method in shown), Head("of composite's"),
         Head("better than untouched"),
     ]
     rows = []

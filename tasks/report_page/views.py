@@ -70,14 +70,18 @@ def best_other(methods: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 def _tiles(methods: Mapping[str, Mapping[str, Any]], other: str | None) -> list[dict[str, str]]:
     ours, untouched = methods[HARMONIZED], methods[COMPOSITE]
-    beside = f"{untouched['psnr']:.2f} untouched" + (f", {methods[other]['psnr']:.2f} {label_of(other)}" if other else "")
+    others = f"untouched {number(untouched['psnr'], 'psnr')}"
+    if other is not None:
+        others += f", {label_of(other)} {number(methods[other]['psnr'], 'psnr')}"
     return [
         {"name": "fMSE, squared grey levels", "value": number(ours["fmse"], "fmse"), "beside": (
             f"95 %: {number(ours['fmse_low'], 'fmse')} to {number(ours['fmse_high'], 'fmse')}; "
             f"untouched {number(untouched['fmse'], 'fmse')}"
         )},
         {"name": "of the composite's error is left", "value": fixed(ours["fmse_of_composites"]), "beside": "1 is doing nothing"},
-        {"name": "PSNR, dB", "value": number(ours["psnr"], "psnr"), "beside": beside},
+        {"name": "PSNR, dB", "value": number(ours["psnr"], "psnr"), "beside": (
+            f"95 %: {number(ours['psnr_low'], 'psnr')} to {number(ours['psnr_high'], 'psnr')}; {others}"
+        )},
         {"name": "better than untouched", "value": share(ours["do_no_harm"]), "beside": f"of {thousands(ours['num_images'])} images"},
     ]
 
