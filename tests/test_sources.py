@@ -222,6 +222,27 @@ def test_all_published_test_names_parse_to_the_published_counts(real_data):
     assert all(name == f"{one.image}_{one.object}_{one.variant}.jpg" for name, one in zip(names, parts, strict=True))
 
 
+SUBSETS = {"c": "HCOCO", "a": "HAdobe5k", "f": "HFlickr", "d": "Hday2night"}
+
+
+def test_the_whole_published_test_list_gives_the_published_numbers_of_photographs_and_objects(real_data, raw, params):
+    names = (real_data / "iharmony4_test_names.txt").read_text().split()
+    folder = raw / "iHarmony4"
+    for subset in SUBSETS.values():
+        (folder / subset / "composite_images").mkdir(parents=True)
+    (folder / "IHD_test.txt").write_text("".join(f"{SUBSETS[name[0]]}/composite_images/{name}\n" for name in names))
+    pairs = list_iharmony4(params).pairs
+    assert len(pairs) == 7404
+    for subset, counts in {"HCOCO": (4283, 3417, 3571), "HAdobe5k": (2160, 432, 432), "HFlickr": (828, 444, None),
+                           "Hday2night": (133, 24, None)}.items():
+        own = [pair for pair in pairs if pair.subset == subset]
+        found = (len(own), len({pair.target_path for pair in own}), len({pair.mask_path for pair in own}))
+        assert found[:2] == counts[:2]
+        assert counts[2] in (None, found[2])
+        assert len({pair.group for pair in own}) == found[1]
+    assert {pair.split for pair in pairs} == {"test"}
+
+
 @pytest.fixture
 def listed(raw):
     """Lists in iHarmony4's layout: three pairs of HFlickr, one of Hday2night."""
