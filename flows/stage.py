@@ -40,7 +40,7 @@ def map_units(
     prefect-dask is not installed.
     """
     name, (first, second) = work.__name__, list(inspect.signature(work).parameters)[:2]
-    retried = _retried(work)
+    retried: Task[..., Any] = _retried(work)
     if not units:
         return []
     with progress(name.replace("_", " ")) as advance, _task_runner(executor, num_workers) as runner:
@@ -52,7 +52,7 @@ def map_units(
         return results
 
 
-def _retried(work: Callable[..., Any]) -> Task[..., Any]:
+def _retried(work: Callable[..., Result]) -> Task[..., Result]:
     return Task(
         work, name=work.__name__, retries=RETRIES, retry_delay_seconds=RETRY_DELAY_SECONDS, retry_condition_fn=_is_os_error,
         cache_policy=NO_CACHE, persist_result=False,

@@ -21,10 +21,12 @@ from skimage.metrics import peak_signal_noise_ratio
 from tasks.images import (
     decode_image,
     decode_mask,
+    decode_shrunk,
     encode_jpeg,
     encode_png,
     read_image,
     read_mask,
+    read_shrunk,
     resize_image,
     shrink_to,
     to_tensor,
@@ -350,3 +352,27 @@ def test_reading_leaves_pillows_limit_alone(tmp_path, photograph):
     path.write_bytes(encode_png(photograph(20, 20, 1)))
     read_image(path)
     assert limit == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("size", [(600, 800), (601, 401), (256, 100), (1000, 1001), (99, 70)])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_shrunk_jpeg_has_the_size_and_nearly_the_pixels_of_the_long_way(photograph, size, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    smooth = cv2.GaussianBlur(photograph(*size, 1), (0, 0), 2.0)
+    data = saved(Image.fromarray(smooth), "JPEG", quality=95, exif=exif)
+    short, long = decode_shrunk(data, 128, name="x"), shrink_to(decode_image(data, name="x"), 128)
+    assert short.shape == long.shape
+    assert np.square(short.astype(float) - long).mean() < 255**2 * 10**-3.8  # 38 dB
+
+
+def test_what_is_no_plain_jpeg_is_shrunk_the_long_way_and_damage_is_refused_alike(tmp_path, photograph):
+    image = photograph(300, 500, 2)
+    for kind in ("PNG", "TIFF"):
+        data = saved(Image.fromarray(image), kind)
+        assert (decode_shrunk(data, 100, name="x") == shrink_to(image, 100)).all()
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(image, 90)[:-2000])
+    for read in (lambda path: read_shrunk(path, 64), read_image):
+        with pytest.raises(BadSample) as raised:
+            read(tmp_path / "a.jpg")
+        assert raised.value.reason == RejectReason.UNREADABLE

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from tasks import check_cache, check_chunks, composite_chunks
-from tasks.check_chunks import CheckedChunk, check_chunk
+from tasks.check_cache import read_verdicts
+from tasks.check_chunks import CheckedChunk, check_chunk, verdicts_folder
 from tasks.checks import check_image, check_mask, foreground_mse
 from tasks.composite_chunks import ComposedChunk, compose_chunk
-from tasks.images import encode_jpeg, encode_png, read_image, read_mask
+from tasks.images import encode_jpeg, encode_png, read_image, read_mask, resize_image
 from tasks.index import read_index
 from tasks.ingest import SOURCES, finish_ingest, plan_ingest, settle_ingest
 from tasks.params import SourceName
 from tasks.rejects import BadSample, RejectReason
-from tasks.sources.iharmony4 import read_lists
+from tasks.sources.iharmony4 import read_lists, write_lists
 
 NUM_PHOTOS = 8
 EASY = {  # small, fast, and lenient enough for synthetic pictures
@@ -251,6 +252,163 @@ def test_an_unfinished_plan_is_not_joined(photos, params, small_chunks):
     compose_chunk(params, settle_ingest(params)[0])
     with pytest.raises(ValueError, match="2 of 3 chunks"):
         finish_ingest(params)
+
+
+# --- One photograph under several names -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def benchmark(project, photos, photograph, object_mask):
+    """A test set in iHarmony4's layout, one photograph of which the folder of photographs holds too: re-encoded, shrunk, renamed."""
+    root = project / "data" / "raw" / "iHarmony4"
+    entries = []
+    for number in (1, 2):
+        image, mask = photograph(300, 400, 100 + number), object_mask(300, 400)
+        for folder, name, data in (
+            ("composite_images", f"b{number}_1_1.jpg", encode_jpeg(np.where(mask[..., None] > 0, image // 2, image), 95)),
+            ("real_images", f"b{number}.jpg", encode_jpeg(image, 95)), ("masks", f"b{number}_1.png", encode_png(mask)),
+        ):
+            (root / "HBench" / folder).mkdir(parents=True, exist_ok=True)
+            (root / "HBench" / folder / name).write_bytes(data)
+        entries.append(("HBench", f"b{number}_1_1.jpg", "test"))
+    write_lists(root, entries)
+    copy = resize_image(photograph(300, 400, 101), 113, 150)
+    (photos / "images" / "stolen.jpg").write_bytes(encode_jpeg(copy, 60))
+    (photos / "masks" / "stolen.png").write_bytes(encode_png(object_mask(113, 150)))
+    return root
+
+
+def splits_of(params, table: str) -> dict[str, str]:
+    return {row["key"]: row["split"] for row in read_index(params.paths.index, table)}
+
+
+def test_a_planted_leak_is_caught_and_the_copy_stands_with_its_benchmark(benchmark, configure):
+    params = configure({**EASY, "ingest.sources": ["photos", "iharmony4"], "ingest.test_share": 0.0, "ingest.val_share": 0.0})
+    metrics = run(params)
+    photographs = splits_of(params, "photographs")
+    assert photographs.pop("photos_stolen") == "test"
+    assert set(photographs.values()) == {"train"}
+    pairs = read_index(params.paths.index, "pairs")
+    assert all(row["split"] == "train" and row["group"].startswith("photos/") for row in pairs if row["source"] == "photos")
+    assert splits_of(params, "pairs") | {"iharmony4_HBench_b1_1_1": "test", "iharmony4_HBench_b2_1_1": "test"} == splits_of(params, "pairs")
+    audit = {row["key"]: row for row in read_index(params.paths.index, "duplicates")}
+    assert set(audit) == {"photos/photos/stolen", "iharmony4/HBench/b1"}
+    assert {row["group"] for row in audit.values()} == {"iharmony4/HBench/b1"}
+    stolen = audit["photos/photos/stolen"]
+    assert (stolen["own_split"], stolen["split"], stolen["action"]) == ("train", "test", "moved")
+    assert 0 <= stolen["distance"] <= params.ingest.max_hash_distance
+    assert {name: metrics[name] for name in ("duplicate_groups", "leaks_found", "leaks_moved", "leaks_left_out")} == {
+        "duplicate_groups": 1.0, "leaks_found": 1.0, "leaks_moved": 1.0, "leaks_left_out": 0.0,
+    }
+
+
+def test_a_copy_that_its_manifest_wants_to_train_on_is_left_out_with_a_reason(benchmark, photos, configure):
+    stems = sorted(path.stem for path in (photos / "images").iterdir())
+    (photos / "manifest.csv").write_text("image,mask,split\n" + "".join(f"{stem},{stem},train\n" for stem in stems))
+    params = configure({**EASY, "ingest.sources": ["photos", "iharmony4"], "ingest.max_reject_fraction": 0.0})
+    metrics = run(params)
+    assert "photos_stolen" not in splits_of(params, "photographs")
+    assert not any("stolen" in row["composite_path"] for row in read_index(params.paths.index, "pairs"))
+    (row,) = [row for row in read_index(params.paths.index, "rejects") if row["reason"] == "leak"]
+    assert row["key"] == "photos_stolen"
+    assert "group iharmony4/HBench/b1" in row["detail"]
+    assert (metrics["leaks_left_out"], metrics["pairs_test"]) == (1.0, 2.0)
+
+
+def test_a_smaller_copy_that_comes_later_moves_no_photograph(photos, params):
+    run(params)
+    before = splits_of(params, "photographs")
+    for number in range(NUM_PHOTOS):
+        image, mask = (resize_image(read(photos / kind / f"p{number:02d}.{suffix}"), 51, 64)
+                       for read, kind, suffix in ((read_image, "images", "jpg"), (read_mask, "masks", "png")))
+        (photos / "images" / f"again{number}.jpg").write_bytes(encode_jpeg(image, 90))
+        (photos / "masks" / f"again{number}.png").write_bytes(encode_png(mask))
+    metrics = run(params)
+    after = splits_of(params, "photographs")
+    assert {key: after[key] for key in before} == before
+    assert all(after[f"photos_again{number}"] == before[f"photos_p{number:02d}"] for number in range(NUM_PHOTOS))
+    assert (metrics["duplicate_groups"], metrics["duplicate_photographs"]) == (NUM_PHOTOS, 2 * NUM_PHOTOS)
+
+
+# --- What was checked is not checked again ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The paths of the images that checking opens, as they come."""
+    paths = []
+    original = check_chunks.check_image
+    monkeypatch.setattr(check_chunks, "check_image", lambda path, limits: (paths.append(path), original(path, limits))[1])
+    return paths
+
+
+def test_new_files_alone_are_checked(photos, params, opened, object_mask, photograph):
+    run(params)
+    assert len(opened) == NUM_PHOTOS
+    opened.clear()
+    run(params)
+    assert opened == []
+    for name in ("x", "y"):
+        (photos / "images" / f"{name}.jpg").write_bytes(encode_jpeg(photograph(64, 80, ord(name)), 90))
+        (photos / "masks" / f"{name}.png").write_bytes(encode_png(object_mask(64, 80)))
+    (photos / "masks" / "p03.png").write_bytes(encode_png(object_mask(64, 80, 0.3)))
+    run(params)
+    assert sorted(Path(path).stem for path in opened) == ["p03", "x", "y"]
+
+
+def test_bad_files_are_remembered_and_mended_ones_looked_at(photos, configure, opened):
+    params = configure({**EASY, "ingest.max_reject_fraction": 1.0})
+    whole = (photos / "images" / "p05.jpg").read_bytes()
+    (photos / "images" / "p05.jpg").write_bytes(b"")
+    run(params)
+    opened.clear()
+    run(params)
+    assert opened == []
+    assert [row["key"] for row in read_index(params.paths.index, "rejects") if row["reason"] == "unreadable"] == ["photos_p05"]
+    (photos / "images" / "p05.jpg").write_bytes(whole)
+    run(params)
+    assert [Path(path).stem for path in opened] == ["p05"]
+    assert "photos_p05" in splits_of(params, "photographs")
+
+
+def test_the_cache_changes_no_byte_and_other_limits_find_it_empty(photos, params, configure, opened):
+    run(params)
+    first = outputs(params)
+    run(params)
+    assert outputs(params) == first
+    shutil.rmtree(params.paths.work)
+    run(params)
+    assert outputs(params) == first
+    opened.clear()
+    run(configure({**EASY, "ingest.max_hash_distance": 4, "ingest.val_share": 0.1, "ingest.num_workers": 5}))
+    assert opened == []
+    run(configure({**EASY, "ingest.min_side": 33}))
+    assert len(opened) == NUM_PHOTOS
+
+
+def test_files_that_are_gone_are_forgotten(photos, params):
+    run(params)
+    for kind, suffix in (("images", "jpg"), ("masks", "png")):
+        (photos / kind / f"p02.{suffix}").unlink()
+    run(params)
+    (kept,) = verdicts_folder(params).glob("*.parquet")
+    assert kept.name == "kept.parquet"
+    assert len(read_verdicts(kept.parent)) == NUM_PHOTOS - 1
+
+
+def test_a_file_that_changes_while_it_is_checked_is_named(photos, params, monkeypatch):
+    (chunk,) = plan_ingest(params)
+    original = check_chunks.check_image
+
+    def changing(path, limits):
+        checked = original(path, limits)
+        if path.endswith("p04.jpg"):
+            Path(path).write_bytes(b"other")
+        return checked
+
+    monkeypatch.setattr(check_chunks, "check_image", changing)
+    with pytest.raises(ValueError, match=r"p04\.jpg: changed while"):
+        check_chunk(params, chunk)
 
 
 # --- Bad input --------------------------------------------------------------------------------------------------------------------------
