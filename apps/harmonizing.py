@@ -47,7 +47,7 @@ def harmonize_file(job: Job, settings: Settings) -> EditArrays:
     format_of(job.out)
     photo, mask = read_pair(job, settings)
     edit = adjust_edit(proposed_edit(job, photo, mask, settings), settings.strength, shading=settings.shading, curves=settings.curves)
-    result = render_photo(photo, mask, edit, num_threads=settings.threads)
+    result = render_photo(photo, mask, edit, num_threads=settings.threads, in_place=True)
     try:
         data = encode_photo(result, format_of(job.out), quality=settings.quality)
     except ValueError as error:

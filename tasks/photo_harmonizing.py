@@ -28,9 +28,14 @@ def predict_photo_edit(model: Harmonizer, photo: Photo, mask: MaskImage, *, plat
     return grey_edit(carried) if photo.grey else carried
 
 
-def render_photo(photo: Photo, mask: MaskImage, edit: EditArrays, *, num_threads: int = 2) -> Photo:
-    """`photo` with `edit`, made for its encoding, applied to the foreground; all else as it was."""
-    return replace(photo, pixels=render_edit(photo.pixels, mask, grey_edit(edit) if photo.grey else edit, num_threads=num_threads))
+def render_photo(photo: Photo, mask: MaskImage, edit: EditArrays, *, num_threads: int = 2, in_place: bool = False) -> Photo:
+    """`photo` with `edit`, made for its encoding, applied to the foreground; all else as it was.
+
+    in_place: write over the photo's own pixels, which saves the memory of a picture.
+    """
+    chosen = grey_edit(edit) if photo.grey else edit
+    out = photo.pixels if in_place else None
+    return replace(photo, pixels=render_edit(photo.pixels, mask, chosen, out=out, num_threads=num_threads))
 
 
 def fit_mask(mask: MaskImage, height: int, width: int, *, name: str) -> MaskImage:

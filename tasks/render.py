@@ -66,7 +66,8 @@ def render_edit(image: Levels, mask: MaskLevels, edit: EditArrays, *, out: Level
     """`image` with `edit` applied to its foreground: `c + m * (min(curve(c) * gain, white) - c)`, rounded to nearest.
 
     image: sRGB-encoded, uint8 or uint16. mask: uint8 or uint16, its own full scale is foreground; where it is 0 the result is the image bit
-    for bit. out: written and returned where given (C-contiguous, not the image itself), which saves a first touch of its memory.
+    for bit. out: written and returned where given (C-contiguous), which saves a first touch of its memory; it may be the image itself,
+    which saves the copying of what the mask excludes.
     Within 0.501 levels of exact arithmetic in 8 bit, 0.51 in 16 bit; equal for every number of threads.
     Raises ValueError if the shapes or types do not belong together.
     """
@@ -80,7 +81,8 @@ def render_edit(image: Levels, mask: MaskLevels, edit: EditArrays, *, out: Level
         work = partial(_render_strip, image, mask, result, plan, edit)
     else:
         rows = -(-height // (4 * max(1, num_threads)))  # more tiles than threads: a mask may lie in one half
-        work = partial(render_rows, image.reshape(height, -1), mask, result.reshape(height, -1), *plan.for_kernel())
+        flat = image.reshape(height, -1), mask, result.reshape(height, -1)
+        work = partial(render_rows, *flat, *plan.for_kernel(), _is_same(result, image))
     tiles = [(top, min(top + rows, height)) for top in range(0, height, rows)]
     if num_threads <= 1 or len(tiles) == 1:
         for tile in tiles:
@@ -169,8 +171,13 @@ def _check(image: np.ndarray, mask: np.ndarray, out: np.ndarray | None) -> None:
         return
     if out.shape != image.shape or out.dtype != image.dtype or not out.flags.c_contiguous:
         raise ValueError(f"out is {out.dtype} {out.shape}; it must be {image.dtype} {image.shape} and C-contiguous")
-    if np.shares_memory(out, image):
-        raise ValueError("out is the image itself; it needs memory of its own")
+    if np.may_share_memory(out, image) and not _is_same(out, image):
+        raise ValueError("out overlaps the image; it must be the image itself or have memory of its own")
+
+
+def _is_same(out: np.ndarray, image: np.ndarray) -> bool:
+    """Whether both are one memory, element by element."""
+    return bool(out.ctypes.data == image.ctypes.data and out.strides == image.strides)
 
 
 # --- Without numba ----------------------------------------------------------------------------------------------------------------------
@@ -180,7 +187,8 @@ def _render_strip(  # noqa: PLR0917
     image: np.ndarray, mask: np.ndarray, out: np.ndarray, plan: _Plan, edit: EditArrays, first: int, last: int
 ) -> None:
     """Rows `first` to `last` of the result by OpenCV and NumPy; the work stays inside the mask's box."""
-    out[first:last] = image[first:last]
+    if not _is_same(out, image):
+        out[first:last] = image[first:last]
     left, top, width, height = cv2.boundingRect((mask[first:last] > 0).view(np.uint8))
     if not width:
         return
@@ -189,15 +197,18 @@ def _render_strip(  # noqa: PLR0917
     # Not NumPy's product: its threads, on top of ours, cost more than they do.
     smooth = cv2.gemm(plan.rows[box[0]], plan.columns[box[1]], 1.0, None, 0.0, flags=cv2.GEMM_2_T)
     if edit.shading == "darken":
-        gain = edit.shading_limit + (1 - edit.shading_limit) * 0.5 * (1 + np.tanh(0.5 * smooth))
+        gain = edit.shading_limit + (1 - edit.shading_limit) / (1 + cv2.exp(-smooth))
     else:
-        gain = cv2.exp(np.tanh(smooth) * plan.numbers[2])
+        gain = cv2.exp((1 - 2 / (1 + cv2.exp(2 * smooth))) * plan.numbers[2])  # the tanh, faster than NumPy's
     if crop.dtype == np.uint8:
         toned = cv2.LUT(crop, np.ascontiguousarray(plan.tables.T)[None].reshape(1, 256, 3))
     else:
         toned = np.stack([np.take(table, crop[..., channel]) for channel, table in enumerate(plan.tables)], axis=2)
     real = toned.dtype
-    alpha = mask[box].astype(real) / real.type(np.iinfo(mask.dtype).max)
-    shaded = np.minimum(cv2.multiply(toned, cv2.merge([gain.astype(real)] * 3)), real.type(white))
-    change = cv2.multiply(cv2.subtract(shaded, crop.astype(real)), cv2.merge([alpha] * 3))
-    out[box] = np.rint(crop + change).astype(crop.dtype)
+    shaded = cv2.multiply(toned, cv2.merge([gain.astype(real, copy=False)] * 3))
+    np.minimum(shaded, real.type(white), out=shaded)
+    alpha = mask[box].astype(real)
+    alpha *= real.type(1 / np.iinfo(mask.dtype).max)
+    depth = cv2.CV_32F if real == np.float32 else cv2.CV_64F
+    change = cv2.multiply(cv2.subtract(shaded, crop, dtype=depth), cv2.merge([alpha] * 3))
+    out[box] = cv2.add(crop, change, dtype=cv2.CV_8U if crop.dtype == np.uint8 else cv2.CV_16U)  # rounds to nearest

@@ -102,9 +102,12 @@ def _brighten_or_darken(values, series, numbers):  # type: ignore[no-untyped-def
 
 @_jit
 def render_rows(  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
-    image, mask, out, tables, rows, steps, starts, series, numbers, top, bottom,
+    image, mask, out, tables, rows, steps, starts, series, numbers, in_place, top, bottom,
 ):
-    """Rows `top` to `bottom` of the result; image and out as (height, 3 * width), the rest as `tasks.render` plans it."""
+    """Rows `top` to `bottom` of the result; image and out as (height, 3 * width), the rest as `tasks.render` plans it.
+
+    in_place: image and out are one; what the mask excludes is not touched then.
+    """
     width = mask.shape[1]
     gains = np.empty(CHUNK, tables.dtype)
     toned, spread, alphas = np.empty(3 * CHUNK, tables.dtype), np.empty(3 * CHUNK, tables.dtype), np.empty(3 * CHUNK, tables.dtype)
@@ -113,7 +116,8 @@ def render_rows(  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no 
             last = min(first + CHUNK, width)
             part = slice(3 * first, 3 * last)
             if _is_empty(mask[y, first:last]):
-                out[y, part] = image[y, part]
+                if not in_place:
+                    out[y, part] = image[y, part]
                 continue
             _row_gains(rows[y], steps, starts, first, last, series, numbers, gains)
             _look_up(image[y, part], mask[y, first:last], gains, tables, numbers, toned, spread, alphas)
