@@ -26,6 +26,7 @@ from tasks.measurements import (
 from tasks.measuring import Advance, Measured, measure
 from tasks.methods import Methods, harmonizer_alone, load_methods
 from tasks.metrics import FLAVOURS
+from tasks.naturalness import as_json, measure_naturalness, naturalness_findings
 from tasks.params import Params
 from tasks.protocols import describe
 from tasks.provenance import describe_provenance
@@ -40,17 +41,20 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
     """Measure every benchmark of `params.evaluate`; `{benchmark: {method: {"mse", "fmse", "psnr", "ssim", "num_images", ...}}}`.
 
     Writes `metrics/evaluate.json` (that value), `metrics/evaluate_real.json` (how far real composites were changed),
-    `metrics/plots/evaluate_*.csv`, and the report's folder anew: `per_image.parquet`, `real_composites.parquet`, a
-    `sheet_<benchmark>.png` each, `summary.md`, and the page `index.html`. Equal inputs give equal bytes.
+    `metrics/naturalness.json` (what can be said without a ground truth), `metrics/plots/evaluate_*.csv`, and the report's folder anew:
+    `per_image.parquet`, `real_composites.parquet`, a `sheet_<benchmark>.png` each, `summary.md`, and the page `index.html`. Equal inputs
+    give equal bytes.
     lineage: what the page says of the code and the inputs besides what the files themselves tell: the commit, DVC's hashes.
     Raises ValueError if there is no trained harmonizer, or a benchmark has no test images: it names the key and what there is.
     """
     methods = load_methods(params)
     found = measure(params, methods, FLAVOURS, advance)
     summary = {name: summarize(name, scored, found.num_images[name], params.seed) for name, scored in found.scored.items()}
+    natural = measure_naturalness(params, methods)
     page = Report(
         [_benchmark_report(name, scored, summary[name], methods, params) for name, scored in found.scored.items()],
-        audit_index(params.paths.index), read_findings(params.paths.metrics), describe_provenance(params, lineage or {}),
+        audit_index(params.paths.index), read_findings(params.paths.metrics) | naturalness_findings(natural),
+        describe_provenance(params, lineage or {}),
         [_real_report(name, changed, methods, params) for name, changed in found.changed.items()],
     )
     report = clear_folder(params.paths.report)
@@ -59,6 +63,7 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
         params.paths.metrics / "evaluate_real.json",
         {name: summarize_changes(changed, found.num_images[name]) for name, changed in found.changed.items()},
     )
+    write_json(params.paths.metrics / "naturalness.json", as_json(natural))
     write_measurements(report / "per_image.parquet", as_table(found.scored))
     write_measurements(report / "real_composites.parquet", changes_table(found.changed))
     write_plots(params.paths.metrics / "plots", found.scored, summary)

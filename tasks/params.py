@@ -236,6 +236,7 @@ class Evaluate(Section):
     benchmarks: dict[str, Benchmark]
     competitors: dict[str, Path]
     champion: Path | None
+    naturalness_images: Count
     sheet_rows: Count
     batch_size: Count
 
