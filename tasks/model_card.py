@@ -9,7 +9,8 @@ import pyarrow as pa
 from tasks.release import Figures, Rule, Verdict
 
 MAX_LENGTH = 4900  # the registry's limit on a description is 5000
-MAX_RULES = 24  # of groups there may be many: those that refuse are told first
+MAX_RULES = 16  # of groups there may be many: those that refuse are told first
+MAX_DETAIL = 120  # characters
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def write_card(origin: Origin, figures: Figures, champion: Figures | None, verdi
         "# Image harmonizer\n",
         "A composite and its mask in; out comes the composite with light and colour of the pasted object made to fit. Predicts curves per "
         "channel and a smooth shading map at a small size, applied at any size; where the mask is 0 nothing changes.\n",
-        f"Verdict: **{verdict.word}**: {verdict.why}.\n",
+        f"The gate: **{verdict.word}**.\n",
         "## How it did\n", figures_table(figures, champion),
         "\n## The gate\n", rules_table(verdict.rules),
         "\n## What it is made of\n",
@@ -62,7 +63,8 @@ def rules_table(rules: Sequence[Rule]) -> str:
     words = {True: "passes", False: "**refuses**", None: "not judged"}
     ordered = sorted(rules, key=lambda rule: rule.passed is not False)
     lines = ["| rule | number | limit | verdict | |", "|---|---:|---:|---|---|"]
-    lines += [f"| {rule.name} | {rule.value:.4g} | {rule.limit:g} | {words[rule.passed]} | {rule.detail} |" for rule in ordered[:MAX_RULES]]
+    for rule in ordered[:MAX_RULES]:
+        lines.append(f"| {rule.name} | {rule.value:.4g} | {rule.limit:g} | {words[rule.passed]} | {rule.detail[:MAX_DETAIL]} |")
     if len(ordered) > MAX_RULES:
         lines.append(f"| {len(ordered) - MAX_RULES} more | | | see verdict.json | |")
     return "\n".join(lines)

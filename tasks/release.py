@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from tasks.params import Release
 from tasks.seeds import numpy_generator
+from tasks.statistics import bootstrap_interval
 
 GROUPINGS = {"bucket": ("bucket",), "source": ("source", "subset")}  # kinds of group in which nothing may get much worse, and their columns
 
@@ -93,20 +94,10 @@ def pair_images(candidate: pa.Table, champion: pa.Table) -> list[tuple[str, floa
 
 
 def mean_difference_bound(pairs: list[tuple[str, float, float]], rng: np.random.Generator, *, confidence: float, resamples: int) -> float:
-    """The upper bound of the mean of candidate minus champion: the percentile `confidence` of its paired bootstrap.
-
-    Whole photographs are drawn, not images: composites of one photograph are alike, and would pass for more evidence than they are.
-    """
-    totals: dict[str, list[float]] = {}
-    for group, ours, theirs in pairs:
-        totals.setdefault(group, []).append(ours - theirs)
-    sums = np.array([math.fsum(differences) for differences in totals.values()])
-    counts = np.array([len(differences) for differences in totals.values()], float)
-    means = np.empty(resamples)
-    for resample in range(resamples):
-        drawn = rng.integers(0, len(sums), len(sums))
-        means[resample] = sums[drawn].sum() / counts[drawn].sum()
-    return float(np.quantile(means, confidence))
+    """The upper bound of the mean of candidate minus champion: the percentile `confidence` of its paired bootstrap over photographs."""
+    differences, groups = [ours - theirs for _, ours, theirs in pairs], [group for group, _, _ in pairs]
+    two_sided = 2 * confidence - 1
+    return bootstrap_interval(differences, rng, groups=groups, num_resamples=resamples, level=two_sided)[1]
 
 
 # --- The rules --------------------------------------------------------------------------------------------------------------------------
