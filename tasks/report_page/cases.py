@@ -43,7 +43,7 @@ def _middle(mask: UInt8[np.ndarray, "H W"]) -> int:
     """Where the foreground's middle column lies, in percent: the divider starts there. An even number, as the divider's steps are."""
     weights = mask.sum(axis=0, dtype=np.int64)
     column = int(np.searchsorted(np.cumsum(weights), weights.sum() / 2))
-    return 2 * round(50 * (column + 0.5) / mask.shape[1])
+    return 2 * round(50 * (column + 0.5) / int(mask.shape[1]))
 
 
 def _alts(row: Any) -> dict[str, str]:

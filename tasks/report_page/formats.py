@@ -70,6 +70,11 @@ def thousands(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def counted(number_of: int, thing: str) -> str:
+    """`1 image`, `1,200 images`."""
+    return f"{thousands(number_of)} {thing}{'' if number_of == 1 else 's'}"
+
+
 def fixed(value: float) -> str:
     """A number with two digits after the point."""
     return f"{value:.2f}"

@@ -14,9 +14,9 @@ from tasks.evaluation_report import Audit, Report
 from tasks.files import write_bytes
 from tasks.findings import Finding
 from tasks.report_page.charts import IntervalRow, axis, interval, interval_chart
-from tasks.report_page.formats import fixed, number, share, slug, table_of, thousands
+from tasks.report_page.formats import counted, fixed, number, share, slug, table_of, thousands
 from tasks.report_page.pictures import encode_cases
-from tasks.report_page.views import benchmark_view, num_others, real_view
+from tasks.report_page.views import benchmark_view, num_images, num_others, real_view
 
 PAGE, STYLE, SCRIPT = "page.html", "page.css", "page.js"
 INCLUDED = ("benchmark.html", "case.html", "macros.html", "real.html")  # by PAGE
@@ -40,7 +40,7 @@ def render_page(report: Report) -> str:
     return _environment().get_template(PAGE).render(
         benchmarks=benchmarks, real=real, findings=findings, audit=_audit(report.audit), provenance=report.provenance,
         contents=_contents([*benchmarks, *real], findings), num_baselines=num_others(report.benchmarks),
-        num_images=sum(view["num_images"] for view in benchmarks),
+        num_images=num_images(report.benchmarks),
         style=Markup(style), script=Markup(script), script_hash=_script_hash(script),
     )
 
@@ -50,7 +50,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(interval=interval, axis=axis)
-    environment.filters.update(number=number, share=share, fixed=fixed, thousands=thousands)
+    environment.filters.update(number=number, share=share, fixed=fixed, counted=counted, thousands=thousands)
     return environment
 
 

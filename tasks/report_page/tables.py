@@ -8,7 +8,7 @@ import numpy as np
 from tasks.evaluation_report import Comparison, Leaderboard
 from tasks.measurements import COMPOSITE, HARMONIZED, Scored
 from tasks.metrics import do_no_harm_rate
-from tasks.report_page.formats import METRIC_HEADS, Head, Line, Table, bucket_name, fixed, label_of, number, share, thousands
+from tasks.report_page.formats import METRIC_HEADS, Head, Line, Table, bucket_name, counted, fixed, label_of, number, share, thousands
 
 ALL_METHODS = ("fmse", "mse", "psnr", "fpsnr", "ssim", "fssim", "delta_e")
 FLAVOUR_METRICS = ("mse", "fmse", "psnr", "fpsnr", "ssim", "fssim")
@@ -40,8 +40,8 @@ def methods_table(methods: Mapping[str, Mapping[str, Any]]) -> Table:
         )
         for method, values in methods.items()
     ]
-    images = thousands(methods[HARMONIZED]["num_images"])
-    return Table(f"Means over {images} images, flavour raw. Lower is better for errors, higher for PSNR and SSIM.", heads, rows)
+    images = counted(methods[HARMONIZED]["num_images"], "image")
+    return Table(f"Means over {images}, flavour raw. Lower is better for errors, higher for PSNR and SSIM.", heads, rows)
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table | None:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from tasks.evaluation_report import BenchmarkReport, Case, RealReport
+from tasks.evaluation_report import BenchmarkReport, Case, Comparison, RealReport
 from tasks.measurements import CHAMPION, COMPOSITE, HARMONIZED, Scored
 from tasks.metrics import BUCKETS, bucket_of
 from tasks.report_page.cases import case_view, share_left
 from tasks.report_page.charts import IntervalChart, IntervalRow, Mark, histogram, interval_chart, scatter
-from tasks.report_page.formats import bucket_name, fixed, kind_of, label_of, number, share, slug, thousands
+from tasks.report_page.formats import bucket_name, counted, fixed, kind_of, label_of, number, share, slug
 from tasks.report_page.pictures import Picture
 from tasks.report_page.tables import buckets_table, comparison_table, flavour_tables, kinds_tables, leaderboard_tables, methods_table
 from tasks.seeds import numpy_generator
@@ -25,7 +25,7 @@ def benchmark_view(report: BenchmarkReport, pictures: Sequence[Sequence[Picture]
     other = best_other(report.methods)
     return {
         "id": name, "name": report.name, "protocol": report.protocol, "num_images": ours["num_images"], "num_skipped": ours["num_skipped"],
-        "tiles": _tiles(report.methods, other), "verdict": _verdict(report.methods, other),
+        "tiles": _tiles(report.methods, other), "verdict": _verdict(report, other),
         "methods_chart": _methods_chart(report.methods), "methods_table": methods_table(report.methods),
         "comparison_table": comparison_table(report.comparisons), "flavour_tables": flavour_tables(report.methods),
         "leaderboards": [leaderboard_tables(board) for board in report.leaderboards],
@@ -82,24 +82,34 @@ def _tiles(methods: Mapping[str, Mapping[str, Any]], other: str | None) -> list[
         {"name": "PSNR, dB", "value": number(ours["psnr"], "psnr"), "beside": (
             f"95 %: {number(ours['psnr_low'], 'psnr')} to {number(ours['psnr_high'], 'psnr')}; {others}"
         )},
-        {"name": "better than untouched", "value": share(ours["do_no_harm"]), "beside": f"of {thousands(ours['num_images'])} images"},
+        {"name": "better than untouched", "value": share(ours["do_no_harm"]), "beside": f"of {counted(ours['num_images'], 'image')}"},
     ]
 
 
-def _verdict(methods: Mapping[str, Mapping[str, Any]], other: str | None) -> str:
-    ours, untouched = methods[HARMONIZED], methods[COMPOSITE]
-    apart = ours["fmse_high"] < untouched["fmse_low"]
+def _verdict(report: BenchmarkReport, other: str | None) -> str:
+    """What came out, in words that go no further than the intervals."""
+    ours, untouched = report.methods[HARMONIZED], report.methods[COMPOSITE]
+    beside = {each.method: each for each in report.comparisons}
     if ours["fmse"] < untouched["fmse"]:
-        said = f"On average the harmonizer takes away {share(1 - ours['fmse_of_composites'])} of the composites' error, "
-        said += "and the two intervals lie apart." if apart else "but the two intervals overlap."
+        gone = share(1 - ours["fmse_of_composites"])
+        said = f"On average the harmonizer takes away {gone} of the composites' error{_doubt(beside, COMPOSITE)}."
     else:
         said = "On average the harmonizer takes away nothing of the composites' error: doing nothing is as good or better."
     if other is not None:
-        against = f"{label_of(other)} ({number(methods[other]['fmse'], 'fmse')})"
-        verb = "is ahead of" if ours["fmse"] < methods[other]["fmse"] else "is behind"
-        said += f" It {verb} the best of the other methods, {against}."
+        verb = "is ahead of" if ours["fmse"] < report.methods[other]["fmse"] else "is behind"
+        against = f"{label_of(other)} ({number(report.methods[other]['fmse'], 'fmse')})"
+        said += f" It {verb} the best of the other methods, {against}{_doubt(beside, other)}."
     worse = 1 - ours["do_no_harm"]
     return f"{said} {share(worse)} of the images did not come out better than they were."
+
+
+def _doubt(beside: Mapping[str, Comparison], method: str) -> str:
+    """Whether the difference to `method`, image by image, could be chance; empty where that was not looked at."""
+    if method not in beside:
+        return ""
+    low, high = beside[method].low, beside[method].high
+    shown = f"{number(low, 'fmse')} to {number(high, 'fmse')}"
+    return f" (a difference of {shown} fMSE at 95 %: {'it may be chance' if low <= 0 <= high else 'beyond chance'})"
 
 
 # --- Charts and cases -------------------------------------------------------------------------------------------------------------------
@@ -128,7 +138,7 @@ def _buckets_chart(report: BenchmarkReport, other: str | None) -> IntervalChart:
             rng = numpy_generator(0, "report", report.name, bucket, method)
             low, high = bootstrap_interval(values, rng, groups=[scored.row["group"] for scored in inside])
             rows.append(IntervalRow(label_of(method), kind_of(method), float(np.mean(values)), low, high, reference=untouched))
-        groups.append((f"{bucket_name(bucket)} of the image: {thousands(len(inside))} images", rows))
+        groups.append((f"{bucket_name(bucket)} of the image: {counted(len(inside), 'image')}", rows))
     return interval_chart(groups, unit="fMSE, squared grey levels", metric="fmse")
 
 def _scatter(report: BenchmarkReport, name: str) -> Markup:
@@ -140,6 +150,11 @@ def _scatter(report: BenchmarkReport, name: str) -> Markup:
         marks.append(Mark(str(place), f"{name}-case-{place}", *at, title))
     before, after = ([scored.fmse(method) for scored in report.found] for method in (COMPOSITE, HARMONIZED))
     return scatter(before, after, marks, x_title="fMSE of the untouched composite", y_title="fMSE of the harmonized image")
+
+
+def num_images(reports: Sequence[BenchmarkReport]) -> int:
+    """How many test images there are; one that stands in several benchmarks is one."""
+    return len({scored.row["key"] for report in reports for scored in report.found})
 
 
 def num_others(reports: Sequence[BenchmarkReport]) -> int:
