@@ -1,5 +1,6 @@
 """Telling somebody: a JSON message posted to an address."""
 
+import http.client
 import json
 import os
 import urllib.error
@@ -22,7 +23,8 @@ def post_notice(address: str, message: Mapping[str, Any]) -> None:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
             pass
     except urllib.error.HTTPError as error:
+        error.close()
         raise OSError(f"the webhook answers {error.code}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise OSError(f"the webhook cannot be reached ({type(reason).__name__})") from None
