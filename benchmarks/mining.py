@@ -1,17 +1,21 @@
-"""Mining at scale: search time and peak memory for 1,000 to 100,000 foregrounds, and composites rendered per second.
+"""Mining at scale: time and peak memory for 1,000 to 100,000 foregrounds and as many backgrounds, and composites rendered per second.
 
-`python -m benchmarks.mining`; each size is searched in a fresh process, so that its peak memory is its own. As many composites are asked
-for as there are objects. The ratio is the time per composite at 1,000 over that at 100,000: 1 is linear growth; n log n gives
-log 1,000 / log 100,000 = 0.6, which is the target (and all pairs would give 0.01).
+`python -m benchmarks.mining`; each size is measured in a fresh process, so that its peak memory is its own. As many composites are asked
+for as there are objects. search: candidates, quotas and placement, on arrays. plan: all that plan_mine does after the photographs are
+analysed, from rows of the index to the written recipes. The ratio is the search's time per composite at 1,000 over that at 100,000: 1 is
+linear growth; n log n gives log 1,000 / log 100,000 = 0.6, which is the target (and all pairs would give 0.01). mining_plan: the same of
+the plan. mining_memory: 4 GiB over the plan's peak at 100,000.
 """
 
 import multiprocessing
 import resource
-import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,11 +25,13 @@ from tasks.compositing import Box, Contact, Placement
 from tasks.files import write_bytes
 from tasks.gap import Appearance, difficulty_bins, tercile_edges
 from tasks.images import encode_jpeg, encode_png
+from tasks.index import write_table
 from tasks.pairing import Objects, find_candidates
-from tasks.params import Mine, load_params
+from tasks.params import Mine, Params, load_params
 from tasks.placement import place_foreground
 from tasks.quotas import choose_pairs, quota_counts
-from tasks.recipes import placement_columns, render_recipe
+from tasks.recipe_plan import pair_objects
+from tasks.recipes import RECIPES, placement_columns, render_recipe
 from tasks.shards import encode_composite
 
 TARGET = 0.6
@@ -34,6 +40,8 @@ SIZES = (1_000, 10_000, 100_000)
 NUM_LABELS = 80  # as COCO has
 NUM_RENDERED = 96
 THREADS = 2
+
+Row = dict[str, Any]
 
 
 def synthetic_looks(count: int, rng: np.random.Generator) -> Appearance:
@@ -57,8 +65,18 @@ def synthetic_objects(count: int, seed: int) -> Objects:
     )
 
 
-def search(count: int, mine: Mine) -> tuple[float, float, int]:
-    """Seconds, peak memory in MiB (the whole process), and pairs found, for `count` objects and as many composites."""
+@dataclass(frozen=True)
+class Cost:
+    """CPU seconds, the peak memory of the whole process, and how many composites came of it."""
+
+    seconds: float
+    peak_mib: float
+    num_composites: int
+
+
+def search(count: int, params: Params) -> Cost:
+    """What it costs to find `count` pairs among as many objects."""
+    mine = params.mine
     objects, relations = synthetic_objects(count, 1), np.eye(NUM_LABELS, dtype=np.float32)
     start = time.process_time()
     rng = np.random.default_rng(1)
@@ -68,7 +86,42 @@ def search(count: int, mine: Mine) -> tuple[float, float, int]:
     chosen = choose_pairs(candidates, bins, counts=counts, mine=mine, rng=rng)
     for position in chosen:
         place_foreground(objects, int(candidates.background[position]), int(candidates.foreground[position]), mine=mine, rng=rng)
-    return time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, int(chosen.size)
+    return Cost(time.process_time() - start, _peak_mib(), int(chosen.size))
+
+
+def synthetic_rows(count: int) -> tuple[list[Row], list[Row]]:
+    """Rows of the index and of the analysis for `synthetic_objects`, one object in twenty held out for validation."""
+    objects, rng = synthetic_objects(count, 1), np.random.default_rng(3)
+    rows, analysed = [], []
+    for number in range(count):
+        photograph, box = number // 2, objects.source_box[number]
+        rows.append({
+            "key": f"photos_{number:07d}", "source": "photos", "subset": "photos", "split": "train" if photograph % 20 else "val",
+            "group": f"photos/{photograph:07d}", "image_path": f"data/raw/photos/images/{photograph:07d}.jpg",
+            "mask_path": f"data/raw/photos/masks/{photograph:07d}_{number % 2}.png", "label": f"label {objects.label[number]}",
+            "image_sha256": f"{photograph:064x}", "mask_sha256": f"{number:064x}",
+        })
+        looks = {"fg": objects.foreground, "ring": objects.ring}
+        analysed.append({
+            "key": rows[-1]["key"], "reason": "", "detail": "", "width": 640, "height": 640, "fg_ratio": 0.1,
+            "source_box": [int(side) for side in box], "frame_box": [float(side) / 640 for side in box],
+            "contact": objects.contact[number].tolist(), "shape": objects.shape[number].tolist(),
+            **{f"{region}_{name}": getattr(look, name)[number].tolist()
+               for region, look in looks.items() for name in ("mean", "std", "chromaticity")},
+            **{f"{region}_histogram": rng.dirichlet(np.full(32, 0.3)).tolist() for region in looks},
+            "plate_detail": 0.8, "plate_offset": 3.0, "plate_score": 0.7, "plate_path": None, "plate_sha256": None,
+        })
+    return rows, analysed
+
+
+def plan(count: int, params: Params) -> Cost:
+    """What it costs to plan `count` composites of as many objects, from analysed rows to the recipes on disk."""
+    rows, analysed = synthetic_rows(count)
+    with tempfile.TemporaryDirectory() as name:
+        start = time.process_time()
+        recipes = pair_objects(rows, analysed, params, brought=np.zeros(0))
+        write_table(Path(name) / "recipes.parquet", recipes, RECIPES)
+        return Cost(time.process_time() - start, _peak_mib(), len(recipes))
 
 
 def render_rate(mine: Mine) -> float:
@@ -101,22 +154,41 @@ def render_rate(mine: Mine) -> float:
         return NUM_RENDERED / (time.perf_counter() - start)
 
 
+def measure_growth(work: Callable[[int, Params], Cost], params: Params) -> list[Cost]:
+    """Print and return the costs at each of SIZES; `num_composites` grows with the size."""
+    print(f"\n{work.__name__:>9}  {'CPU s':>8}  {'us/composite':>12}  {'peak MiB':>9}  {'composites':>10}")
+    costs = []
+    for count in SIZES:
+        sized = params.model_copy(update={"mine": params.mine.model_copy(update={"num_composites": count})})
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            cost = pool.apply(work, (count, sized))
+        print(f"{count:>9}  {cost.seconds:>8.2f}  {cost.seconds / cost.num_composites * 1e6:>12.1f}  {cost.peak_mib:>9.0f}  "
+              f"{cost.num_composites:>10}", flush=True)
+        costs.append(cost)
+    return costs
+
+
+def growth(costs: Sequence[Cost]) -> float:
+    """Time per composite at the smallest size over that at the largest."""
+    small, large = (cost.seconds / cost.num_composites for cost in (costs[0], costs[-1]))
+    return small / large
+
+
 def main() -> None:
-    """Print a row per size and the rendering rate, and close with the growth ratio."""
+    """Print the rendering rate and a row per size, and close with the growth ratios and the memory's."""
     cv2.setNumThreads(1)
     print_machine()
-    mine = load_params().mine.model_copy(update={"size": 128})
-    print(f"rendered and encoded at 128 px, {THREADS} threads: {render_rate(mine):.1f} composites/s")
-    print(f"{'objects':>9}  {'CPU s':>8}  {'us/composite':>12}  {'peak MiB':>9}  {'composites':>10}")
-    each = []
-    for count in SIZES:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            seconds, memory, found = pool.apply(search, (count, mine))
-        each.append(seconds / found)
-        print(f"{count:>9}  {seconds:>8.2f}  {each[-1] * 1e6:>12.1f}  {memory:>9.0f}  {found:>10}")
-        assert memory < MEMORY_LIMIT_MIB, f"{memory:.0f} MiB of {MEMORY_LIMIT_MIB}"
-    close("mining", each[0] / each[-1], TARGET)
-    sys.stdout.flush()
+    params = load_params()
+    params = params.model_copy(update={"mine": params.mine.model_copy(update={"size": 128})})
+    print(f"rendered and encoded at 128 px, {THREADS} threads: {render_rate(params.mine):.1f} composites/s")
+    searched, planned = measure_growth(search, params), measure_growth(plan, params)
+    close("mining_plan", growth(planned), TARGET)
+    close("mining_memory", MEMORY_LIMIT_MIB / planned[-1].peak_mib, 1.0)
+    close("mining", growth(searched), TARGET)
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -108,15 +108,24 @@ def _histogram(title: str, values: Sequence[float]) -> UInt8[np.ndarray, "H W 3"
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
     draw.text((10, 6), f"{title} (n = {len(values)})", fill=_INK, font=font)
     if values:
-        counts, edges = np.histogram(np.array(values, np.float64), bins=_BINS)
-        width, floor = (_PLOT[0] - 40) / _BINS, _PLOT[1] - 30
+        counts, _ = np.histogram(np.array(values, np.float64), bins=_bin_edges(values))
+        width, floor = (_PLOT[0] - 40) / len(counts), _PLOT[1] - 30
         for number, count in enumerate(counts):
             top = floor - round((floor - 50) * int(count) / max(int(counts.max()), 1))
             draw.rectangle((20 + round(number * width), top, 20 + round((number + 1) * width) - 2, floor), fill=_BAR)
-        draw.text((20, floor + 6), f"{edges[0]:.3g}", fill=_INK, font=font)
-        draw.text((_PLOT[0] - 60, floor + 6), f"{edges[-1]:.3g}", fill=_INK, font=font)
+        draw.text((20, floor + 6), f"{min(values):.3g}", fill=_INK, font=font)
+        draw.text((_PLOT[0] - 60, floor + 6), f"{max(values):.3g}", fill=_INK, font=font)
         draw.text((20, 28), f"highest bar {int(counts.max())}, median {float(np.median(values)):.3g}", fill=_INK, font=font)
     return np.asarray(image)
+
+
+def _bin_edges(values: Sequence[float]) -> Float64[np.ndarray, " E"]:
+    """Equal bins from the least to the largest value; of whole numbers, a bin holds as many of them as its neighbours do."""
+    low, high = min(values), max(values)
+    if all(isinstance(value, int) for value in values):
+        step = -(-(high - low + 1) // _BINS)
+        return np.arange(low, high + step + 1, step, dtype=np.float64)
+    return np.histogram_bin_edges(np.array(values, np.float64), bins=_BINS)
 
 
 def _bars(title: str, counts: Sequence[tuple[str, int]]) -> UInt8[np.ndarray, "H W 3"]:

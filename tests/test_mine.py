@@ -1,12 +1,23 @@
 import hashlib
+import multiprocessing
+import os
+import pickle
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from tasks.files import write_bytes
 from tasks.images import decode_image, encode_jpeg, encode_png
@@ -111,6 +122,80 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(settle: Callable[..., P
     run(killed)
     assert (killed.paths.mined / units[1].name).stat().st_mtime_ns == stamp
     assert contents(killed.paths.mined) == contents(whole.paths.mined)
+
+
+MINING = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from tasks.mine import finish_mine, plan_mine, render_shard
+from tasks.params import load_params
+params = load_params(Path(sys.argv[1]))
+print("begins", flush=True)
+units = plan_mine(params)
+with ThreadPoolExecutor(2) as pool:
+    results = list(pool.map(partial(render_shard, params), units))
+finish_mine(params, results)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_random_moments_ends_with_the_bytes_of_one_that_was_not(
+    settle: Callable[..., Params], repository: Path, tmp_path: Path
+) -> None:
+    whole, killed = settle("whole"), settle("killed")
+    began = time.perf_counter()
+    run(whole)
+    duration = time.perf_counter() - began
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(killed.model_dump(mode="json")))
+    delays = [random.SystemRandom().uniform(0.0, duration) for _ in range(3)]
+    for delay in delays:
+        with subprocess.Popen(
+            [sys.executable, "-c", MINING, str(tmp_path / "params.yaml")], cwd=repository, stdout=subprocess.PIPE, start_new_session=True
+        ) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"begins\n"
+            time.sleep(delay)
+            os.killpg(child.pid, signal.SIGKILL)
+    run(killed)
+    assert contents(killed.paths.mined) == contents(whole.paths.mined), f"killed after {delays} of {duration:.2f} s"
+
+
+def test_a_kill_between_two_plans_leaves_no_shard_that_its_table_does_not_describe(
+    settle: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = settle(), settle("run", {"seed": 2})
+    run(first)
+    before = read_table(first.paths.mined / "recipes.parquet", RECIPES)
+
+    def killed(source: str | Path, target: str | Path) -> None:
+        assert Path(target).name != "recipes.parquet" or str(source).endswith(".tmp-.tmp-recipes.parquet"), "killed"
+        rename(source, target)
+
+    rename = os.replace
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(AssertionError, match="killed"):
+        plan_mine(second)
+    assert read_table(first.paths.mined / "recipes.parquet", RECIPES) == before
+    assert not list(first.paths.mined.glob("*.tar"))
+
+
+def test_what_a_scheduler_sends_to_other_processes_survives_pickling(settle: Callable[..., Params]) -> None:
+    params = settle()
+    units = plan_mine(params)
+    info = render_shard(params, units[0])
+    assert pickle.loads(pickle.dumps((params, units, info, render_shard))) == (params, units, info, render_shard)
+
+
+@pytest.mark.slow
+def test_a_shard_rendered_in_another_process_has_the_same_bytes(settle: Callable[..., Params]) -> None:
+    here, there = settle("here", {"mine.num_composites": 20}), settle("there", {"mine.num_composites": 20})
+    units = plan_mine(here)
+    assert plan_mine(there) == units
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert list(pool.map(partial(render_shard, there), units)) == [render_shard(here, unit) for unit in units]
+    assert contents(here.paths.mined) == contents(there.paths.mined)
 
 
 def test_shards_of_other_recipes_are_not_kept(settle: Callable[..., Params]) -> None:
