@@ -177,8 +177,15 @@ def test_an_image_that_cannot_be_used_rejects_its_annotations(write_coco, params
     assert ([one.key for one in listed.photographs], [reject.reason.value for reject in listed.rejects]) == (["coco_train2017_1"], [reason])
 
 
+def test_names_and_licences_that_no_table_can_hold_do_no_harm(write_coco, params):
+    image = {"id": 1, "file_name": "000000000001.jpg", "height": HEIGHT, "width": WIDTH, "license": [3]}
+    write_coco([annotation(1)], images=[image], categories=[{"id": 7, "name": "d\udce9g"}], licenses=None)
+    (found,) = list_coco(params).photographs
+    assert (found.label, found.licence) == ("d?g", "")
+
+
 @pytest.mark.parametrize("content", [
-    "{", "[]", "null", "[" * 20000, '{"images": [], "annotations": []}', '{"images": [{}], "annotations": [], "categories": []}',
+    "{", '{"images": ' + "9" * 5000 + "}", "[]", "null", "[" * 20000, '{"images": [], "annotations": []}', '{"images": [{}], "annotations": [], "categories": []}',
     '{"images": [{"id": "1"}], "annotations": [], "categories": []}',
 ])
 def test_a_file_that_is_not_in_cocos_format_is_refused_by_name(tmp_path, content):

@@ -83,10 +83,10 @@ def read_annotations(path: Path) -> Annotated:
         images, annotations, categories = (content[name] for name in ("images", "annotations", "categories"))
         return Annotated(
             path=path, images={_id_of(image): image for image in images}, annotations=tuple(annotations),
-            labels={_id_of(category): str(category.get("name", "")) for category in categories},
-            licences={_id_of(licence): str(licence.get("name", "")) for licence in content.get("licenses") or []},
+            labels={_id_of(category): _name_of(category) for category in categories},
+            licences={_id_of(licence): _name_of(licence) for licence in content.get("licenses") or []},
         )
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
@@ -98,6 +98,10 @@ def _id_of(entry: Mapping[str, Any]) -> int:
     if type(entry["id"]) is not int:
         raise TypeError(f"id {entry['id']!r}")
     return entry["id"]
+
+
+def _name_of(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("name", "")).encode(errors="replace").decode()  # JSON may hold half a surrogate pair, and no table can
 
 
 def _image_folder(folder: Path, name: str) -> Path:
@@ -137,9 +141,14 @@ def _list_objects(
         objects[key] = PhotographCandidate(
             key=key, source=SOURCE, subset=annotated.name, split=None, group=f"{SOURCE}/{annotated.name}/{annotation['image_id']}",
             image_path=(images / image["file_name"]).as_posix(), mask_path=(masks / f"{key}.png").as_posix(),
-            label=annotated.labels[annotation["category_id"]], licence=annotated.licences.get(image.get("license", -1), ""),
+            label=annotated.labels[annotation["category_id"]], licence=_licence(image, annotated),
         ), rle
     return list(objects.values()), rejects, passed
+
+
+def _licence(image: Mapping[str, Any], annotated: Annotated) -> str:
+    given = image.get("license")
+    return annotated.licences.get(given, "") if type(given) is int else ""
 
 
 def _shown_id(annotation: Any, number: int) -> str:
