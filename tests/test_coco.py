@@ -185,7 +185,8 @@ def test_names_and_licences_that_no_table_can_hold_do_no_harm(write_coco, params
 
 
 @pytest.mark.parametrize("content", [
-    "{", '{"images": ' + "9" * 5000 + "}", "[]", "null", "[" * 20000, '{"images": [], "annotations": []}', '{"images": [{}], "annotations": [], "categories": []}',
+    "{", "[]", "null", "[" * 20000, '{"images": ' + "9" * 5000 + "}",
+    '{"images": [], "annotations": []}', '{"images": [{}], "annotations": [], "categories": []}',
     '{"images": [{"id": "1"}], "annotations": [], "categories": []}',
 ])
 def test_a_file_that_is_not_in_cocos_format_is_refused_by_name(tmp_path, content):
