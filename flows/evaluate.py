@@ -17,6 +17,7 @@ def evaluate() -> None:
         # It writes its own metrics file, one level per benchmark and method.
         measure(params, advance, lineage=read_lineage("evaluate", params))
         run.finish_from_file()
+        run.artifact(params.paths.metrics / "evaluate_real.json")
         run.artifact(params.paths.report)
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from skimage.metrics import structural_similarity
 
 from models.harmonizer import HarmonizerConfig, build_harmonizer
 from tasks import leaderboard
@@ -444,3 +445,32 @@ def test_the_harmonizer_is_compared_with_every_other_method_by_photograph(projec
     together = [replace(scored, row={**scored.row, "group": "one photograph"}) for scored in found]
     alone = {one.method: one for one in compare_with_others("all", together, params.seed)}
     assert alone["composite"].p_value == 1.0  # one photograph proves nothing
+
+
+def test_the_do_nothing_rows_of_real_pairs_are_those_of_pillow_numpy_and_scikit_image(real_data: Path, configure: Configure) -> None:
+    names = (("HAdobe5k", "a0002_1_4"), ("HAdobe5k", "a0002_1_5"), ("HFlickr", "f55_1_1"))
+    benchmark = configure({"evaluate.benchmarks": {"all": AT_48 | {"size": 256}}}).evaluate.benchmarks["all"]
+    for subset, name in names:
+        folder, (image, number, _) = real_data / "iharmony4_sample" / subset, name.split("_")
+        paths = {
+            "composite": folder / f"composite_images/{name}.jpg", "target": folder / f"real_images/{image}.jpg",
+            "mask": folder / f"masks/{image}_{number}.png",
+        }
+        example = read_example({f"{which}_path": str(path) for which, path in paths.items()}, benchmark, max_megapixels=30)
+        found = score_flavours(example.composite, example.target, example.mask)
+        composite, target, mask = (
+            np.asarray(Image.open(paths[which]).convert(mode).resize((256, 256), Image.Resampling.BILINEAR), np.float64)
+            for which, mode in (("composite", "RGB"), ("target", "RGB"), ("mask", "L"))
+        )
+        hard = mask >= 128
+        for flavour in FLAVOURS:
+            given = np.where(hard[..., None], composite, target) if flavour == "masked" else composite
+            error, weights = np.square(given - target), (mask / 255 if flavour == "issam" else hard.astype(float))
+            peak = target.max() if flavour == "issam" else 255.0
+            ssim = structural_similarity(
+                target, given, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=2
+            )
+            assert found[flavour].mse == pytest.approx(error.mean(), abs=1e-6)
+            assert found[flavour].fmse == pytest.approx((error * weights[..., None]).sum() / (3 * weights.sum()), abs=1e-6)
+            assert found[flavour].psnr == pytest.approx(10 * np.log10(peak**2 / (error.mean() + 1e-6)), abs=1e-6)
+            assert found[flavour].ssim == pytest.approx(ssim, abs=1e-6)
