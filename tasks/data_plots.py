@@ -24,6 +24,7 @@ COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7f
 SPLIT_COLORS = dict(zip(SPLITS, ("#9ab8d0", "#e8b76a", "#3a6d92"), strict=True))
 OURS, THEIRS, FAINT = "#0072b2", "#555555", "#bbbbbb"
 MOST_BARS, LEAST_ROWS = 16, 6
+LEAST_SAMPLES = 20  # for a distribution
 DPI = 110
 
 
@@ -66,7 +67,8 @@ def draw_page(kinds: Sequence[Kind], reasons: Mapping[str, Counter[str]], action
     grid = figure.add_gridspec(4, 2, height_ratios=(1.0, 1.0, 1.0, 1.25))
     total = sum(len(kind.splits) for kind in kinds)
     done = sum(actions.values(), Counter[str]())
-    named = f" ({', '.join(f'{count:,} {name}' for name, count in sorted(done.items()))})" if done else ""
+    parts = [f"{count:,} {name.replace('_', ' ')}" for name, count in sorted(done.items())]
+    named = f" ({', '.join(parts)})" if parts else ""
     rejected = sum(map(Counter.total, reasons.values()))
     title = f"What was ingested: {total:,} samples, {rejected:,} rejects, {done.total():,} near-duplicates{named}"
     figure.suptitle(title, fontsize=17, x=0.02, ha="left")
@@ -126,14 +128,13 @@ def _draw_bars(axes: "Axes", found: Counter[str], title: str, unit: str) -> None
 
 
 def _draw_histogram(axes: "Axes", kinds: Sequence[Kind], column: str) -> None:
-    """The distribution of the longer side, or of the foreground's share, one line per source and kind, each scaled to its own total."""
+    """The distribution of the longer side, or of the foreground's share, one line per source and kind, as shares of its own total."""
     of_sides = column == "sides"
     edges = np.geomspace(32, 8192, 49) if of_sides else np.geomspace(0.002, 1.0, 41)
-    drawn = [(kind, values) for kind in kinds if len(values := getattr(kind, column)[getattr(kind, column) > 0])]
-    for number, (kind, values) in enumerate(drawn):
+    drawn = _enough({kind: values[values > 0] for kind in kinds if len(values := getattr(kind, column))})
+    for kind, values in drawn.items():
         counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)
-        axes.stairs(counts / len(values), edges, color=COLORS[number % len(COLORS)], linewidth=1.8, label=f"{kind.source}: {kind.name}",
-                    linestyle=("-", "--", ":")[number // len(COLORS) % 3])
+        axes.stairs(counts / len(values), edges, color=_color(kind, kinds), linewidth=1.8, label=f"{kind.source}: {kind.name}")
     axes.set_xscale("log")
     marks = (64, 128, 256, 512, 1024, 2048, 4096) if of_sides else (0.01, 0.05, 0.15, 0.30, 0.80)
     axes.set_xticks(marks, [f"{mark:,}" if of_sides else f"{mark:.0%}" for mark in marks])
@@ -170,15 +171,14 @@ def _draw_strength(axes: "Axes", kinds: Sequence[Kind]) -> None:
     pairs = [kind for kind in kinds if len(kind.fmse)]
     edges = np.geomspace(20, 30000, 61)
     highest = 0.0
-    for number, kind in enumerate(pairs):
-        counts, _ = np.histogram(np.clip(kind.fmse, edges[0], edges[-1]), bins=edges)
-        shares = counts / len(kind.fmse)
+    for kind, fmse in _enough({kind: kind.fmse for kind in pairs}).items():
+        counts, _ = np.histogram(np.clip(fmse, edges[0], edges[-1]), bins=edges)
+        shares = counts / len(fmse)
         highest = max(highest, float(shares.max()))
-        axes.stairs(shares, edges, fill=True, alpha=0.35, color=COLORS[number % len(COLORS)])
-        axes.stairs(shares, edges, color=COLORS[number % len(COLORS)], linewidth=1.6)
+        axes.stairs(shares, edges, fill=True, alpha=0.35, color=_color(kind, kinds))
+        axes.stairs(shares, edges, color=_color(kind, kinds), linewidth=1.6)
     step = max(highest, 0.02) * 0.1
-    spans = [(f"{kind.source}: {len(kind.fmse):,} pairs", np.percentile(kind.fmse, (5, 50, 95)), COLORS[number % len(COLORS)])
-             for number, kind in enumerate(pairs)]
+    spans = [(f"{kind.source}: {len(kind.fmse):,} pairs", np.percentile(kind.fmse, (5, 50, 95)), _color(kind, kinds)) for kind in pairs]
     spans += [(f"iHarmony4 {name}, published", np.array(percentiles, float), THEIRS) for name, percentiles in PUBLISHED_FMSE.items()]
     for place, (name, percentiles, color) in enumerate(spans, start=1):
         _draw_span(axes, -step * place, percentiles, color)
@@ -192,6 +192,17 @@ def _draw_strength(axes: "Axes", kinds: Sequence[Kind]) -> None:
     axes.set_xlim(20, 30000)
     title = "Strength of the composites beside the field's: fMSE, its 5th / 50th / 95th percentile"
     _finish(axes, title, "squared grey levels inside the mask")
+
+
+def _enough(found: Mapping[Kind, np.ndarray]) -> dict[Kind, np.ndarray]:
+    """Those with samples enough for a distribution; if none has, those that have any: three samples would dwarf ten thousand."""
+    enough = {kind: values for kind, values in found.items() if len(values) >= LEAST_SAMPLES}
+    return enough or {kind: values for kind, values in found.items() if len(values)}
+
+
+def _color(kind: Kind, kinds: Sequence[Kind]) -> str:
+    """One colour per source and kind, in every plot."""
+    return COLORS[list(kinds).index(kind) % len(COLORS)]
 
 
 def _from_above(axes: "Axes", count: int) -> None:

@@ -130,6 +130,13 @@ def test_our_percentiles_stand_beside_the_published_ones():
     assert [tuple(span) for span in spans] == [(low, high), *((low, high) for low, _, high in PUBLISHED_FMSE.values())]
 
 
+def test_a_handful_of_samples_does_not_dwarf_the_others():
+    figure = draw_page([make_kind(np.array([900.0, 901.0])), make_kind(np.random.default_rng(0).lognormal(7.0, 1.0, 500))], {}, {})
+    heights = [patch.get_data().values.max() for patch in figure.axes[-1].patches]
+    assert max(heights) < 0.15
+    assert "photos: 2 pairs" in [text.get_text() for text in figure.axes[-1].texts]
+
+
 def test_nothing_at_all_is_drawn_too(tmp_path):
     for table, schema in TABLES.items():
         write_table(tmp_path / f"{table}.parquet", [], schema)
