@@ -12,7 +12,8 @@ from pathlib import Path
 from apps.chosen_model import MODEL_FILE, find_model, load_model
 from apps.harmonizing import Job, Settings, harmonize_file
 from tasks.files import read_json, write_json
-from tasks.photo_files import SUFFIXES, read_header
+from tasks.photo import SUFFIXES
+from tasks.photo_files import read_header
 
 RECORD = ".attune.json"  # in the folder of results: what they were made with
 
@@ -162,7 +163,7 @@ def _fault(future: Future[object]) -> str | None:
     error = future.exception()
     if error is None:
         return None
-    if os.environ.get("ATTUNE_TRACEBACK"):
+    if os.environ.get("ATTUNE_TRACEBACK") or not isinstance(error, Exception):
         raise error
     message = " ".join(str(error).split())
     return message if isinstance(error, ValueError) and message else f"{type(error).__name__}: {message}"

@@ -222,7 +222,11 @@ def _harmonize_folder(
                 _fail(fault if str(job.composite) in fault or str(job.mask) in fault else f"{job.composite}: {fault}")
             bar.advance(row)
 
-        run_batch(plan, folders, settings, num_jobs=jobs, done=done)
+        try:
+            run_batch(plan, folders, settings, num_jobs=jobs, done=done)
+        except KeyboardInterrupt:
+            _fail("interrupted; the same command goes on where this one ended")
+            raise typer.Exit(130) from None
     _summary("harmonized", len(plan.jobs) + len(plan.faults) - len(faults), len(plan.finished), len(faults))
     raise typer.Exit(1 if faults else 0)
 

@@ -75,7 +75,8 @@ def _formats() -> Finding:
     """Writes and reads each kind of file."""
     import numpy as np
 
-    from tasks.photo_files import SUFFIXES, Coding, Metadata, Photo, read_photo
+    from tasks.photo import SUFFIXES, Coding, Metadata, Photo
+    from tasks.photo_files import read_photo
     from tasks.photo_writing import write_photo
 
     said = f"OpenCV {version('opencv-python-headless')}, Pillow {version('pillow')}: JPEG, PNG, TIFF, WebP, 16 bit"

@@ -19,58 +19,15 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image, JpegImagePlugin
 
 from tasks.images import DEFAULT_MAX_MEGAPIXELS, decode_image, decode_mask
-from tasks.render import Levels, MaskLevels
+from tasks.photo import EXIF_MARK, PHOTOSHOP_MARK, PHOTOSHOP_TAG, TURNS, XMP_TAG, Coding, Metadata, Photo, turn_upright
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
-SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 MAX_FILE_BYTES = 2 << 30
 ORIENTATION = 0x0112
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
-XMP_TAG, PHOTOSHOP_TAG = 700, 34377
 TIFF_KEPT = (270, 271, 272, ORIENTATION, 282, 283, 296, 305, 306, 315, 316, 33432)  # what is said about a picture, not how it is stored
-PHOTOSHOP_MARK, EXIF_MARK = b"Photoshop 3.0\x00", b"Exif\x00\x00"
 CONVERTED = {"P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "YCbCr": "RGB"}  # to the same colours, spelled out
 KNOWN_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N")
-TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}  # quarters, then mirrored
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a file says beside its pixels, as bytes: kept, not understood."""
-
-    exif: bytes | None = None  # a TIFF structure; the orientation in it belongs to the stored pixels
-    icc: bytes | None = None
-    xmp: bytes | None = None
-    photoshop: bytes | None = None  # image resources, among them captions (IPTC)
-    dpi: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Coding:
-    """How a file was encoded, so that the result is encoded alike."""
-
-    format: str
-    jpeg_tables: tuple[tuple[int, ...], ...] = ()
-    jpeg_subsampling: int = 0  # as Pillow counts: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0
-    lossless: bool = True
-    compressed: bool = True
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A picture and everything that must survive."""
-
-    pixels: Levels  # upright; three equal channels where `grey`
-    alpha: MaskLevels | None
-    grey: bool
-    orientation: int  # of EXIF: how the stored pixels lie, 1 to 8
-    metadata: Metadata
-    coding: Coding
-
-    @property
-    def size(self) -> str:
-        """Width x height, upright, for messages."""
-        return f"{self.pixels.shape[1]}x{self.pixels.shape[0]}"
 
 
 @dataclass(frozen=True)
@@ -144,23 +101,6 @@ def read_checked(path: Path, *, max_megapixels: float) -> bytes:
         if width * height > max_megapixels * 1e6:
             raise Refused(f"{path}: {width}x{height} px, over the limit of {max_megapixels:g} megapixels")
     return data
-
-
-def turn_upright(stored: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels as they are meant to be seen, from pixels as they are stored with that EXIF orientation."""
-    if orientation not in TURNS:
-        return stored
-    quarters, mirror = TURNS[orientation]
-    turned = np.rot90(stored, quarters)
-    return np.ascontiguousarray(turned[:, ::-1] if mirror else turned)
-
-
-def turn_back(upright: np.ndarray, orientation: int) -> np.ndarray:
-    """The inverse of `turn_upright`."""
-    if orientation not in TURNS:
-        return upright
-    quarters, mirror = TURNS[orientation]
-    return np.ascontiguousarray(np.rot90(upright[:, ::-1] if mirror else upright, -quarters))
 
 
 # --- Headers ----------------------------------------------------------------------------------------------------------------------------
@@ -293,6 +233,8 @@ def _decoded(opened: Image.Image, data: bytes, bits: int) -> np.ndarray:
 
 def _sixteen_bits(data: bytes, opened: Image.Image) -> UInt16[np.ndarray, "..."]:
     """By OpenCV: Pillow keeps 8 bits of colour. The channels' order is made RGB."""
+    if opened.format == "PNG":
+        _check_chunks(data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape[:2] not in (opened.size, opened.size[::-1]):
         raise ValueError("damaged, or 16 bits of an unusual kind")
@@ -302,3 +244,14 @@ def _sixteen_bits(data: bytes, opened: Image.Image) -> UInt16[np.ndarray, "..."]
         return np.ascontiguousarray(pixels[..., [0, -1]])
     order = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(pixels, order))
+
+
+def _check_chunks(png: bytes) -> None:
+    """Raise ValueError if a chunk claims to be longer than the file: OpenCV would reserve and fill as many gigabytes as it says."""
+    at = 8
+    while at < len(png):
+        at += 12 + int.from_bytes(png[at : at + 4], "big")
+        if at > len(png):
+            raise ValueError("a chunk reaches beyond the end of the file")
+        if png[at - 8 : at - 4] == b"IEND":
+            return

@@ -10,7 +10,7 @@ from tasks.color_profiles import carry_edit, to_srgb
 from tasks.edits import grey_edit
 from tasks.harmonize import OVERSAMPLING, predict_edit, shrink_levels
 from tasks.images import MaskImage, RgbImage
-from tasks.photo_files import Photo
+from tasks.photo import Photo
 from tasks.render import EditArrays, Levels, MaskLevels, render_edit
 
 

@@ -15,14 +15,15 @@ import torch
 from PIL import Image, ImageCms, ImageEnhance
 
 import flows.registry
-from apps import chosen_model
+from apps import batch, chosen_model, harmonizing
 from apps.cli import main, parse_size
 from models.harmonizer import HarmonizerConfig, build_harmonizer
 from tasks import checkpoints
 from tasks.color_profiles import to_srgb
 from tasks.harmonize import harmonize_image
 from tasks.harmonizer_files import load_harmonizer
-from tasks.photo_files import Coding, Metadata, Photo, read_photo, read_photo_mask
+from tasks.photo import Coding, Metadata, Photo
+from tasks.photo_files import read_photo, read_photo_mask
 from tasks.photo_writing import write_photo
 
 HEIGHT, WIDTH = 60, 80
@@ -298,6 +299,27 @@ def test_finished_results_are_skipped_and_stale_ones_made_anew(folders: Path, mo
     assert run(*BATCH, "--model", model, "--strength", 0.5) == 1
     assert "made with other settings" in capsys.readouterr().err
     assert run(*BATCH, "--model", model, "--strength", 0.5, "--overwrite") == 0
+
+
+def test_an_interrupted_folder_goes_on_where_it_ended(
+    folders: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[Path] = []
+
+    def interrupted(job: harmonizing.Job, settings: harmonizing.Settings) -> object:
+        calls.append(job.composite)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return harmonizing.harmonize_file(job, settings)
+
+    monkeypatch.setattr(batch, "harmonize_file", interrupted)
+    assert run(*BATCH, "--model", model, "--jobs", 1) == 130
+    assert "interrupted; the same command goes on" in capsys.readouterr().err
+    assert len(list(Path("out").glob("p*"))) == 1  # the bad one came first
+    monkeypatch.undo()
+    os.chdir(folders)
+    assert run(*BATCH, "--model", model) == 1
+    assert capsys.readouterr().out == "3 harmonized, 1 finished before (--overwrite makes them anew), 1 at fault\n"
 
 
 def test_the_edits_of_a_folder_are_saved_and_replayed(folders: Path, model: Path) -> None:

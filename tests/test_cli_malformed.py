@@ -17,7 +17,8 @@ from PIL import Image
 
 from apps.cli import main
 from tasks.edits import write_edit
-from tasks.photo_files import Coding, Metadata, Photo, Refused, read_photo, read_photo_mask
+from tasks.photo import Coding, Metadata, Photo
+from tasks.photo_files import Refused, read_photo, read_photo_mask
 from tasks.photo_writing import encode_photo
 from tasks.rejects import BadSample
 from tasks.render import EditArrays
@@ -99,6 +100,7 @@ INPUTS: dict[str, tuple[bytes, str]] = {
     "broken_stream.png": (png(80, 64, body=b"\x78\x9c" + b"\xff" * 50), "cannot be decoded"),
     "short_stream.png": (png(80, 64, body=zlib.compress(bytes(100))), "cannot be decoded"),
     "half_deep.png": (sixteen("PNG")[:9000], "cannot be decoded"),
+    "long_chunk.png": (sixteen("PNG")[:33] + b"\x66\x00\x20\x00" + sixteen("PNG")[37:], "beyond the end of the file"),
     "header_only.tif": (TIFF[:8], "not a picture"),
     "no_pixels.tif": (tiff(tags()), "cannot be decoded"),
     "no_tags.tif": (tiff([]), "not a picture"),

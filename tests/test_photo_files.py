@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tasks.photo_files import Coding, Metadata, Photo, read_header, read_photo, read_photo_mask, turn_back, turn_upright
+from tasks.photo import Coding, Metadata, Photo, turn_back, turn_upright
+from tasks.photo_files import read_header, read_photo, read_photo_mask
 from tasks.photo_writing import encode_photo, write_photo
 
 SUFFIXES = (".png", ".tif", ".webp", ".jpg")
