@@ -153,7 +153,7 @@ def test_a_harmonizer_that_does_harm_is_said_to() -> None:
 
 def test_a_gain_that_may_be_chance_is_said_to() -> None:
     report = make_report()
-    for low, high, words in ((-500.0, -300.0, "-500 to -300 fMSE at 95 %: beyond chance"), (-500.0, 40.0, "40 fMSE at 95 %: it may be chance")):
+    for low, high, words in ((-500.0, -300.0, "-300 fMSE at 95 %: beyond chance"), (-500.0, 40.0, "40 fMSE at 95 %: it may be chance")):
         beside = [Comparison("composite", -400.0, low, high, 0.01, 0.7)]
         assert words in render_page(replace(report, benchmarks=[replace(report.benchmarks[0], comparisons=beside)]))
 
