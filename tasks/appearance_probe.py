@@ -11,18 +11,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
-from tasks.compositing import grow_mask, ring_around, to_frame
+from tasks.compositing import to_frame
 from tasks.recolor import decode_srgb
 
 SIDE = 128  # px: images are squashed to it, so that rings mean the same everywhere
 _HALF = 128  # a mask value from here on is foreground
 _FEWEST = 40  # px of a region that statistics are taken of
-_RINGS = ((8, 1), (20, 5), (SIDE, 4))  # px wide, px away from the mask
+_RINGS = ((1.0, 9.0), (5.0, 25.0), (4.0, np.inf))  # px away from the mask: over, up to
 _LEVELS = (5, 25, 50, 75, 95)  # percentiles
 _PARTNERS = 3  # other photographs' surroundings that each object is put into
 _LINEAR = decode_srgb(np.arange(256) / 255.0).astype(np.float32)
+
+Pixels = Float32[np.ndarray, "N 3"]
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,12 @@ def measure_looks(image: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H 
     image: sRGB-encoded. The outermost pixels of the foreground are left out where it is large enough: they are half background.
     """
     frame, inside = to_frame(image, SIDE), to_frame(mask, SIDE) >= _HALF
-    inner = ~grow_mask(~inside, 1)
-    inner = inner if np.count_nonzero(inner) >= _FEWEST else inside
-    if min(np.count_nonzero(inner), np.count_nonzero(~inside)) < _FEWEST:
+    if min(np.count_nonzero(inside), np.count_nonzero(~inside)) < _FEWEST:
         return None
     lab = cv2.cvtColor(_LINEAR[frame], cv2.COLOR_LRGB2Lab)
-    rings = [ring_around(inside, width=width, gap=gap) for width, gap in _RINGS]
-    around = [_statistics(lab[ring if np.count_nonzero(ring) >= _FEWEST else ~inside]) for ring in rings]
-    return Looks(_statistics(lab[inner]), np.stack(around))
+    depth, distance = (cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for part in (inside, ~inside))
+    rings = [(distance > first) & (distance <= last) for first, last in _RINGS]
+    return Looks(_statistics(_pixels(lab, depth > 1.0, inside)), np.stack([_statistics(_pixels(lab, ring, ~inside)) for ring in rings]))
 
 
 def train_probe(photographs: Sequence[Looks], rng: np.random.Generator) -> Probe:
@@ -87,7 +87,11 @@ def exchange_surroundings(photographs: Sequence[Looks], rng: np.random.Generator
     ]
 
 
-def _statistics(pixels: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, " S"]:
+def _pixels(lab: Float[np.ndarray, "S S 3"], region: Bool[np.ndarray, "S S"], otherwise: Bool[np.ndarray, "S S"]) -> Pixels:
+    return lab[region if np.count_nonzero(region) >= _FEWEST else otherwise]
+
+
+def _statistics(pixels: Pixels) -> Float[np.ndarray, " S"]:
     values = np.column_stack([pixels, np.hypot(pixels[:, 1], pixels[:, 2])])
     spread = np.log(pixels.std(axis=0) + 1.0)
     return np.concatenate([pixels.mean(axis=0), spread, np.percentile(values, _LEVELS, axis=0).ravel()]).astype(np.float64)

@@ -11,7 +11,7 @@ Two questions, each asked of every method on images that training never saw:
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Scene:
     group: str  # the photograph: images of one group are not independent
     image: Image
     mask: Mask
+    looks: Looks
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def measure_naturalness(params: Params, methods: Methods) -> Naturalness:
     if lacking := [f"{count} usable {name}" for name, count in counts.items() if count < FEWEST]:
         skipped["real_composites"] = f"{', '.join(lacking)}, at least {FEWEST} are needed"
         return Naturalness(None, {}, disturbed, skipped)
-    probe = train_probe(_looks(training), numpy_generator(params.seed, "naturalness", "probe"))
+    probe = train_probe([scene.looks for scene in training], numpy_generator(params.seed, "naturalness", "probe"))
     quality, scored = _measure_composites(probe, able, natural, composites, params.seed)
     return Naturalness(ProbeQuality(kind, len(training), len(natural), len(composites), *quality), scored, disturbed, skipped)
 
@@ -180,15 +181,15 @@ def _real_composites(params: Params) -> tuple[str, list[Scene], frozenset[str] |
     if brought:
         found = _read_some(brought, "composite_path", params, wanted=wanted, name="composites")
         return "brought", found, frozenset(row["label"] for row in brought if row["label"])
-    scenes: list[Scene] = []
+    scenes: list[Scene | None] = []
     if not (params.paths.mined / MANIFEST).is_file():
-        return "mined", scenes, None
+        return "mined", [], None
     for split in ("test", "val"):
         with ShardFolder(params.paths.mined, split) as folder:
             for number in range(len(folder)):
                 sample = decode_composite(folder.read(number), name=folder.name(number))
-                scenes.append(Scene(sample.key, resize_image(sample.composite, SIZE, SIZE), resize_image(sample.mask, SIZE, SIZE)))
-    return "mined", [scene for scene in scenes if measure_looks(scene.image, scene.mask) is not None][:wanted], None
+                scenes.append(_scene(sample.key, sample.composite, sample.mask))
+    return "mined", [scene for scene in scenes if scene is not None][:wanted], None
 
 
 def _read_some(rows: Sequence[Mapping[str, Any]], column: str, params: Params, *, wanted: int, name: str) -> list[Scene]:
@@ -197,13 +198,19 @@ def _read_some(rows: Sequence[Mapping[str, Any]], column: str, params: Params, *
 
     def read(number: int) -> Scene | None:
         row = rows[number]
-        image = resize_image(read_image(Path(row[column]), max_megapixels=limit), SIZE, SIZE)
-        mask = resize_image(read_mask(Path(row["mask_path"]), max_megapixels=limit), SIZE, SIZE)
-        return Scene(row["group"], image, mask) if measure_looks(image, mask) is not None else None
+        image = read_image(Path(row[column]), max_megapixels=limit)
+        return _scene(row["group"], image, read_mask(Path(row["mask_path"]), max_megapixels=limit))
 
     drawn = numpy_generator(params.seed, "naturalness", name).permutation(len(rows))[:wanted]
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return [scene for scene in pool.map(read, drawn.tolist()) if scene is not None]
+
+
+def _scene(group: str, image: Image, mask: Mask) -> Scene | None:
+    """The scene squashed to SIZE; None if foreground or background is too small for statistics."""
+    image, mask = resize_image(image, SIZE, SIZE), resize_image(mask, SIZE, SIZE)
+    looks = measure_looks(image, mask)
+    return Scene(group, image, mask, looks) if looks is not None else None
 
 
 def _answers(methods: Methods, scene: Scene) -> dict[str, Image]:
@@ -221,7 +228,7 @@ def _measure_composites(
     probe: Probe, methods: Methods, photographs: Sequence[Scene], composites: Sequence[Scene], seed: int
 ) -> tuple[tuple[float, ...], dict[str, CompositeScore]]:
     """The AUCs of ProbeQuality in its order, and each method's score."""
-    looks = _looks(photographs)
+    looks = [scene.looks for scene in photographs]
     raw = probe.scores(looks)
     middle, unit = float(raw.mean()), float(raw.std())
 
@@ -229,20 +236,23 @@ def _measure_composites(
         return (probe.scores(looks) - middle) / unit
 
     natural, groups = score(looks), [scene.group for scene in composites]
-    answers = [_answers(methods, scene) for scene in composites]
-    scores = {
-        name: score(_looks([replace(scene, image=each[name]) for each, scene in zip(answers, composites, strict=True)]))
-        for name in answers[0]
-    }
+    after_all: dict[str, list[Looks]] = {}
+    for scene in composites:
+        for name, answer in _answers(methods, scene).items():
+            looks_after = measure_looks(answer, scene.mask)
+            assert looks_after is not None  # the mask is the same, and was large enough
+            after_all.setdefault(name, []).append(looks_after)
+    scores = {name: score(each) for name, each in after_all.items()}
     before = scores[COMPOSITE]
     exchanged = score(exchange_surroundings(looks, numpy_generator(seed, "naturalness", "exchanged")))
     drawn = numpy_generator(seed, "naturalness", "auc")
     quality = (*auc_interval(natural, before, drawn), *auc_interval(natural, exchanged, drawn))
     rows = {}
     for name, after in scores.items():
-        drawn = numpy_generator(seed, "naturalness", "composites", name)
-        limits = bootstrap_interval(after.tolist(), drawn, groups=groups)
-        gains = bootstrap_interval((after - before).tolist(), drawn, groups=groups)
+        limits, gains = (
+            bootstrap_interval(values.tolist(), numpy_generator(seed, "naturalness", "composites"), groups=groups)
+            for values in (after, after - before)
+        )
         rows[name] = CompositeScore(
             float(after.mean()), *limits, float((after - before).mean()), *gains, auc_of(natural, after), len(composites)
         )
@@ -259,7 +269,7 @@ def _measure_disturbance(methods: Methods, photographs: Sequence[Scene], seed: i
     rows = {}
     for name, each in changes.items():
         delta_e, fmse = (list(column) for column in zip(*each, strict=True))
-        limits = bootstrap_interval(delta_e, numpy_generator(seed, "naturalness", "photographs", name), groups=groups)
+        limits = bootstrap_interval(delta_e, numpy_generator(seed, "naturalness", "disturbed"), groups=groups)
         visible = float(np.mean(np.array(delta_e) > VISIBLE))
         rows[name] = Disturbance(float(np.mean(delta_e)), *limits, float(np.mean(fmse)), visible, len(each))
     return rows
@@ -293,13 +303,6 @@ def _beats(natural: np.ndarray, others: np.ndarray) -> np.ndarray:
     above, equal = natural[:, None] > others[None, :], natural[:, None] == others[None, :]
     table: np.ndarray = above + 0.5 * equal
     return table
-
-
-def _looks(scenes: Sequence[Scene]) -> list[Looks]:
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        found = list(pool.map(lambda scene: measure_looks(scene.image, scene.mask), scenes))
-    assert all(looks is not None for looks in found)  # masks that are too small were left out when they were read
-    return [looks for looks in found if looks is not None]
 
 
 def _rounded(value: Any) -> Any:
