@@ -64,7 +64,7 @@ def _length(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _hue(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     angle = np.arctan2(b, a)
-    return np.where(angle < 0.0, angle + _TURN, angle)
+    return np.asarray(np.where(angle < 0.0, angle + _TURN, angle))
 
 
 def _saturating(chroma: np.ndarray) -> np.ndarray:
