@@ -10,6 +10,7 @@ moves to, so that `rollback` needs no other memory.
 
 import argparse
 import logging
+import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -35,9 +36,7 @@ PREVIOUS = "previous_champion"  # tag: the champion that a version took over fro
 FOLDER = "artifacts/harmonizer"  # of a logged model: what `load_harmonizer` reads
 SQLITE = "sqlite:///"
 # What the served model's code imports: pinned with each version as installed where it was registered.
-REQUIREMENTS = (
-    "jaxtyping", "mlflow", "numba", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic", "pyyaml", "simplejpeg", "torch",
-)
+REQUIREMENTS = ("jaxtyping", "mlflow", "numba", "numpy", "opencv-python-headless", "pandas", "pillow", "simplejpeg", "torch")
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,9 @@ def register_model(folder: Path, run_id: str, *, card: str, tags: Mapping[str, s
     """
     client, _ = open_store()
     with tempfile.TemporaryDirectory() as temporary:
-        model = Path(temporary, "model")
-        _save_pyfunc(model, folder)
+        model, named = Path(temporary, "model"), Path(temporary, Path(FOLDER).name)  # MLflow keeps an artifact under its folder's name
+        shutil.copytree(folder, named)
+        _save_pyfunc(model, named)
         client.log_artifacts(run_id, str(model), "model")
     if not client.search_registered_models(f"name = '{MODEL}'"):
         client.create_registered_model(MODEL, description="Image harmonization: a composite and its mask in, a matching foreground out.")
