@@ -23,6 +23,8 @@ UNNAMED = -1
 # Standard deviations of what still looks alike: centre and foot of the box (shares of the frame), ln of height, ln of aspect.
 _TOLERANCES = np.array([0.25, 0.10, 0.50, 0.35])
 _RELATED = 0.5  # a label that only occurs together with the removed one counts at most this much
+_OVERHANG = 1.25  # a mined foreground may be this much wider or taller than the box of the removed object
+_LEAST_SHARE = 0.01  # of the frame, covered by the pasted object: less is a sliver, of which choke and feather leave a few pixels or none
 _CHUNK = 1024  # backgrounds whose candidates are scored at a time: bounds the memory
 _SPARE = 1.5  # backgrounds asked for candidates, per composite wanted
 _LEAST_DRAWN = 64  # and this many more, so that a handful of composites has a choice
@@ -96,8 +98,8 @@ def find_candidates(
 ) -> Candidates:
     """Scored pairs for as many randomly drawn backgrounds as `num_wanted` composites need, those with a named object first.
 
-    Left out: pairs within one photograph, gaps that are hopeless, objects that would be enlarged too much, and, in mode `mined`,
-    objects cut off by their photograph's edge where the removed object was not.
+    Left out: pairs within one photograph, gaps that are hopeless, objects that would become slivers, and, in mode `mined`, objects that
+    would be enlarged too much or are cut off by their photograph's edge where the removed object was not.
     """
     drawn = rng.permutation(np.flatnonzero(objects.is_background))
     named_first = np.argsort(objects.label[drawn] == UNNAMED, kind="stable")
@@ -106,6 +108,16 @@ def find_candidates(
     parts = [_score(objects, relations, *pairs, mine=mine) for pairs in neighbours(objects, drawn, mine.candidates, rng)]
     columns = {name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])} if parts else vars(_empty())
     return Candidates(**columns)[np.lexsort((columns["foreground"], columns["background"]))]
+
+
+def paste_scale(objects: Objects, background: Positions, foreground: Positions, mode: str) -> Float[np.ndarray, " M"]:
+    """Pixels of the background's photograph per pixel of the foreground's.
+
+    mined: the pasted box gets the removed one's area, but stands over by a quarter at most. pih_random: it fits inside.
+    """
+    ratios = (_sides(objects, background) / _sides(objects, foreground)).astype(np.float64)
+    inside: np.ndarray = ratios.min(axis=1)
+    return inside if mode == "pih_random" else np.minimum(np.sqrt(ratios.prod(axis=1)), inside * _OVERHANG)
 
 
 def score_components(
@@ -171,9 +183,11 @@ def _score(
     objects: Objects, relations: Float32[np.ndarray, "L L"], background: Positions, foreground: Positions, *, mine: Mine
 ) -> Candidates:
     keep = objects.group[background] != objects.group[foreground]
+    scale = paste_scale(objects, background, foreground, mine.mode)
+    keep &= _pasted_share(objects, background, foreground, scale) >= _LEAST_SHARE
     if mine.mode == "mined":
         keep &= ~(objects.contact[foreground] & ~objects.contact[background]).any(axis=1)
-        keep &= _enlargement(objects, background, foreground, mine) <= mine.max_upsampling
+        keep &= scale * mine.size / objects.photo_size[background].min(axis=1) <= mine.max_upsampling
     background, foreground = background[keep], foreground[keep]
     components = gap_components(objects.foreground[foreground], objects.ring[background])
     keep = (components[:, 0] <= mine.max_lightness_gap) & (components[:, 1] <= mine.max_colour_gap)
@@ -187,13 +201,19 @@ def _score(
     return Candidates(background, foreground, fits, score.astype(np.float32), gap_size(components).astype(np.float32))
 
 
-def _enlargement(objects: Objects, background: Positions, foreground: Positions, mine: Mine) -> Float[np.ndarray, " M"]:
-    """Frame pixels per photograph pixel of the pasted object, the larger of both axes."""
-    wanted = objects.source_box[background, 2:] - objects.source_box[background, :2]
-    own = objects.source_box[foreground, 2:] - objects.source_box[foreground, :2]
-    scale = np.sqrt((wanted / own).prod(axis=1))
-    factors: np.ndarray = scale * mine.size / objects.photo_size[background].min(axis=1)
-    return factors
+def _sides(objects: Objects, chosen: Positions) -> Float32[np.ndarray, "M 2"]:
+    """Width and height of the boxes, px of their photographs."""
+    sides: np.ndarray = objects.source_box[chosen, 2:] - objects.source_box[chosen, :2]
+    return sides
+
+
+def _pasted_share(
+    objects: Objects, background: Positions, foreground: Positions, scale: Float[np.ndarray, " M"]
+) -> Float[np.ndarray, " M"]:
+    """The share of the frame that each pasted object will cover."""
+    covered = _sides(objects, foreground).prod(axis=1) * objects.shape[foreground].mean(axis=1)
+    shares: np.ndarray = scale**2 * covered / objects.photo_size[background].prod(axis=1)
+    return shares
 
 
 def _empty() -> Candidates:

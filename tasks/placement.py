@@ -6,10 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from tasks.compositing import Box, Contact, Placement
-from tasks.pairing import Objects
+from tasks.pairing import Objects, paste_scale
 from tasks.params import Mine
-
-_OVERHANG = 1.25  # a mined foreground may be this much wider or taller than the box of the removed object
 
 
 def place_foreground(objects: Objects, background: int, foreground: int, *, mine: Mine, rng: np.random.Generator) -> Placement:
@@ -21,10 +19,7 @@ def place_foreground(objects: Objects, background: int, foreground: int, *, mine
     photo_width, photo_height = objects.photo_size[background]
     left, top, right, bottom = objects.source_box[background]
     source = Box(*(int(side) for side in objects.source_box[foreground]))
-    ratios = np.array([(right - left) / source.width, (bottom - top) / source.height], np.float64)
-    scale = ratios.min()
-    if mine.mode == "mined":
-        scale = min(float(np.sqrt(ratios.prod())), float(ratios.min()) * _OVERHANG)
+    scale = float(paste_scale(objects, np.array([background]), np.array([foreground]), mine.mode)[0])
     width = scale * source.width * mine.size / photo_width
     height = scale * source.height * mine.size / photo_height
     frame = np.array([left / photo_width, top / photo_height, right / photo_width, bottom / photo_height]) * mine.size

@@ -60,6 +60,19 @@ def test_a_cut_off_object_is_only_paired_where_one_was_cut_off_at_the_same_sides
     assert not (objects.contact[found.foreground] & ~objects.contact[found.background]).any()
 
 
+@pytest.mark.parametrize("mode", ["mined", "pih_random"])
+def test_no_object_becomes_a_sliver(mode: str, mine: Mine) -> None:
+    objects = make_objects(200)
+    flat = np.arange(200) % 2 == 0
+    objects.source_box[flat, 3] = objects.source_box[flat, 1] + 6.0  # 6 px tall: fitted into a box, nothing would be left of them
+    mine = mine.model_copy(update={"mode": mode})
+    found = candidates_of(objects, mine, 100)
+    assert found.background.size > 50
+    for background, foreground in zip(found.background, found.foreground, strict=True):
+        target = place_foreground(objects, background, foreground, mine=mine, rng=np.random.default_rng(0)).target
+        assert target.width * target.height * objects.shape[foreground].mean() > 0.006 * mine.size**2  # rounded to whole pixels
+
+
 def test_hopeless_gaps_are_left_out(mine: Mine) -> None:
     objects = make_objects(200)
     found = candidates_of(objects, mine.model_copy(update={"max_lightness_gap": 5.0}), 100)
