@@ -48,9 +48,9 @@ def label_of(method: str) -> str:
     return LABELS.get(method, method)
 
 
-def kind_of(method: str) -> str:
+def kind_of(method: str, *, otherwise: str = "other") -> str:
     """The class that gives the method its colour."""
-    return KINDS.get(method, "other")
+    return KINDS.get(method, otherwise)
 
 
 def number(value: float, metric: str = "") -> str:

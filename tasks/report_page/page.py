@@ -14,7 +14,7 @@ from tasks.evaluation_report import Audit, Report
 from tasks.files import write_bytes
 from tasks.findings import Finding
 from tasks.report_page.charts import IntervalRow, axis, interval, interval_chart
-from tasks.report_page.formats import counted, fixed, number, share, slug, table_of, thousands
+from tasks.report_page.formats import counted, fixed, kind_of, label_of, number, share, slug, table_of, thousands
 from tasks.report_page.pictures import encode_cases
 from tasks.report_page.views import benchmark_view, num_images, num_others, real_view
 
@@ -70,7 +70,10 @@ def _findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     sections: dict[str, list[dict[str, Any]]] = {}
     for finding in findings:
         groups = [
-            (group, [IntervalRow(each.name, "ink", each.value, each.low, each.high, each.count) for each in members])
+            (group, [
+                IntervalRow(label_of(each.name), kind_of(each.name, otherwise="ink"), each.value, each.low, each.high, each.count)
+                for each in members
+            ])
             for group, members in groupby(finding.estimates, key=lambda estimate: estimate.group)
         ]
         sections.setdefault(finding.section, []).append({

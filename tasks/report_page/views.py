@@ -46,11 +46,11 @@ def real_view(report: RealReport, pictures: Sequence[Sequence[Picture]]) -> dict
         values = [changed.changes[method] for changed in report.found]
         low, high = bootstrap_interval(values, numpy_generator(0, "report", report.name, method), groups=groups)
         rows.append(IntervalRow(label_of(method), kind_of(method), float(np.mean(values)), low, high))
-    others = [method for method in methods if method not in (HARMONIZED, CHAMPION)]
+    means = {method: row.value for method, row in zip(methods, rows, strict=True) if method not in (HARMONIZED, CHAMPION)}
     return {
         "id": name, "name": report.name, "protocol": report.protocol, "num_images": len(report.found),
         "chart": interval_chart([("", sorted(rows, key=lambda row: row.value))], unit="mean change, dE2000", metric="delta_e"),
-        "cases": _cases(report.cases, pictures, name, others[0] if others else None),
+        "cases": _cases(report.cases, pictures, name, min(means, key=lambda method: means[method], default=None)),
     }
 
 
@@ -97,7 +97,7 @@ def _verdict(report: BenchmarkReport, other: str | None) -> str:
         said = "On average the harmonizer takes away nothing of the composites' error: doing nothing is as good or better."
     if other is not None:
         verb = "is ahead of" if ours["fmse"] < report.methods[other]["fmse"] else "is behind"
-        against = f"{label_of(other)} ({number(report.methods[other]['fmse'], 'fmse')})"
+        against = f"{label_of(other)} with {number(report.methods[other]['fmse'], 'fmse')}"
         said += f" It {verb} the best of the other methods, {against}{_doubt(beside, other)}."
     worse = 1 - ours["do_no_harm"]
     return f"{said} {share(worse)} of the images did not come out better than they were."
