@@ -88,7 +88,8 @@ def exchange_surroundings(photographs: Sequence[Looks], rng: np.random.Generator
 
 
 def _pixels(lab: Float[np.ndarray, "S S 3"], region: Bool[np.ndarray, "S S"], otherwise: Bool[np.ndarray, "S S"]) -> Pixels:
-    return lab[region if np.count_nonzero(region) >= _FEWEST else otherwise]
+    chosen: np.ndarray = lab[region if np.count_nonzero(region) >= _FEWEST else otherwise]
+    return chosen
 
 
 def _statistics(pixels: Pixels) -> Float[np.ndarray, " S"]:
