@@ -1,7 +1,7 @@
 """Fresh variety for training batches, on the training device: other recolourings, other framings.
 
-What limits a small harmonizer is the variety of composites per photograph, not steps, so each supervised step sees a share of its
-pairs with the foreground recoloured anew from the target, and every batch in another framing.
+Each supervised step sees a share of its pairs with the foreground recoloured anew from the target, a share that needs no change, and
+every batch in another framing. A share of 0 costs nothing.
 """
 
 import math
@@ -54,7 +54,9 @@ def _gradient(image: Tensor, generator: torch.Generator, strength: float) -> Ten
 
 def recolor_foregrounds(batch: PairBatch, share: float, generator: torch.Generator) -> PairBatch:
     """`batch` with, for about `share` of its samples, the composite replaced by a fresh recolouring of the target inside the mask."""
-    chosen = (torch.rand(batch.mask.shape[0], 1, 1, 1, generator=generator) < share).to(batch.mask)
+    if share <= 0.0:
+        return batch
+    chosen = _choose(batch, share, generator)
     fresh = batch.mask * recolor(batch.target, generator) + (1 - batch.mask) * batch.target
     return PairBatch(composite=chosen * fresh + (1 - chosen) * batch.composite, mask=batch.mask, target=batch.target)
 
@@ -65,6 +67,8 @@ def invent_regions(batch: PairBatch, share: float, generator: torch.Generator) -
     Such a region holds the same things inside as outside, so that what is right is plain to see; objects alone leave a model to guess
     what colour each of them had.
     """
+    if share <= 0.0:
+        return batch
     count, _, height, width = batch.mask.shape
     noise = torch.randn(count, 1, REGION_CELLS, REGION_CELLS, generator=generator).to(batch.mask)
     surface = interpolate(noise, size=(height, width), mode="bicubic", align_corners=True)
@@ -73,10 +77,22 @@ def invent_regions(batch: PairBatch, share: float, generator: torch.Generator) -
     level = ranked.gather(1, ((1 - covered) * (height * width - 1)).long().to(ranked.device)[:, None]).view(count, 1, 1, 1)
     region = ((surface - level) * REGION_SHARPNESS + 0.5).clamp(0.0, 1.0)
     fresh = region * recolor(batch.target, generator) + (1 - region) * batch.target
-    chosen = (torch.rand(count, 1, 1, 1, generator=generator) < share).to(batch.mask)
+    chosen = _choose(batch, share, generator)
     return PairBatch(
         composite=chosen * fresh + (1 - chosen) * batch.composite, mask=chosen * region + (1 - chosen) * batch.mask, target=batch.target
     )
+
+
+def undo_some(batch: PairBatch, share: float, generator: torch.Generator) -> PairBatch:
+    """`batch` with, for about `share` of its samples, the target as composite too: a harmonizer must leave alone what already fits."""
+    if share <= 0.0:
+        return batch
+    chosen = _choose(batch, share, generator)
+    return PairBatch(composite=chosen * batch.target + (1 - chosen) * batch.composite, mask=batch.mask, target=batch.target)
+
+
+def _choose(batch: PairBatch, share: float, generator: torch.Generator) -> Float[Tensor, "B 1 1 1"]:
+    return (torch.rand(batch.mask.shape[0], 1, 1, 1, generator=generator) < share).to(batch.mask)
 
 
 def recolor_wholes(batch: PairBatch, strength: float, generator: torch.Generator) -> PairBatch:

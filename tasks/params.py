@@ -210,6 +210,7 @@ class Train(Section):
     balanced_adversarial: bool
     jitter: Share
     region_share: Share
+    natural_share: Share
     whole_jitter: NonNegative
     smallest_crop: Annotated[float, Field(gt=0.1, le=1.0)]
     val_every: Count

@@ -28,7 +28,7 @@ from tasks.checkpoints import fingerprint, load_resumable, save_resumable
 from tasks.files import read_json, written_atomically
 from tasks.harmonizer_files import save_harmonizer
 from tasks.images import to_tensor
-from tasks.jitter import invent_regions, recolor_foregrounds, recolor_wholes, reframe_composites, reframe_pairs, shrink
+from tasks.jitter import invent_regions, recolor_foregrounds, recolor_wholes, reframe_composites, reframe_pairs, shrink, undo_some
 from tasks.loader import BatchIterator, iter_composite_batches, iter_pair_batches, read_pairs
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.seeds import derive_seed, torch_generator
@@ -101,6 +101,7 @@ class Trainer:
         batch = reframe_pairs(batch, self.section.size, generator, smallest=self.section.smallest_crop)
         batch = recolor_foregrounds(batch, self.section.jitter, generator)
         batch = invent_regions(batch, self.section.region_share, generator)
+        batch = undo_some(batch, self.section.natural_share, generator)
         batch = recolor_wholes(batch, self.section.whole_jitter, generator)
         harmonized = self.harmonizer(batch.composite, batch.mask).harmonized
         reconstruction = RECONSTRUCTION[self.section.loss](harmonized, batch.target, batch.mask)

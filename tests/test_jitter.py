@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks.jitter import invent_regions, recolor, recolor_foregrounds, recolor_wholes, reframe_composites, reframe_pairs, shrink
+from tasks.jitter import invent_regions, recolor, recolor_foregrounds, recolor_wholes, reframe_composites, reframe_pairs, shrink, undo_some
 from tasks.sample import CompositeBatch, PairBatch
 
 
@@ -40,9 +40,16 @@ def test_recolouring_leaves_the_background_and_the_target_alone(batch: PairBatch
 
 
 def test_a_share_of_none_changes_nothing(batch: PairBatch) -> None:
-    assert _same(recolor_foregrounds(batch, 0.0, _generator()), batch)
-    assert _same(invent_regions(batch, 0.0, _generator()), batch)
-    assert recolor_wholes(batch, 0.0, _generator()) is batch
+    for change in (recolor_foregrounds, invent_regions, undo_some, recolor_wholes):
+        assert change(batch, 0.0, _generator()) is batch
+
+
+def test_undone_samples_need_nothing_and_the_others_stay(batch: PairBatch) -> None:
+    assert torch.equal(undo_some(batch, 1.0, _generator()).composite, batch.target)
+    some = undo_some(batch, 0.5, _generator()).composite
+    undone = torch.tensor([torch.equal(sample, target) for sample, target in zip(some, batch.target, strict=True)])
+    assert 0 < undone.sum() < len(undone)
+    assert torch.equal(some[~undone], batch.composite[~undone])
 
 
 def test_strength_zero_is_the_identity(batch: PairBatch) -> None:
