@@ -167,11 +167,5 @@ def locked_outputs(lock: Path) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in _locked_stages(lock) for out in stage.get("outs", []) if "md5" in out}
 
 
-def locked_data(lock: Path, raw: Path = RAW) -> str:
-    """DVC's hash of the folder `raw` as the pipeline read it; empty if no stage did."""
-    deps = [dep for stage in _locked_stages(lock) for dep in stage.get("deps", []) if dep["path"] == raw.as_posix()]
-    return str(deps[0].get("md5", "")) if deps else ""
-
-
 def _locked_stages(lock: Path) -> list[Mapping[str, Any]]:
     return list((yaml.safe_load(lock.read_text()) or {}).get("stages", {}).values()) if lock.is_file() else []
