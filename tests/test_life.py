@@ -62,7 +62,7 @@ class Life:
         self.environment = {
             **own, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]), "OMP_NUM_THREADS": "1",
             "GIT_CONFIG_GLOBAL": os.devnull, "PYTHONUNBUFFERED": "1", "NO_PROXY": "127.0.0.1", "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3",
         }
 
     @property
