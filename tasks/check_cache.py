@@ -39,9 +39,11 @@ def rules_digest(ingest: Ingest) -> str:
 
 def check_key(sample: Candidate) -> bytes:
     """16 bytes that are others as soon as a file of the sample has another path, size or modification time (ns)."""
-    seen = {name: value for name, value in vars(sample).items() if name not in _UNSEEN}
-    stamps = [_stamp(value) for name, value in seen.items() if name.endswith("_path") and value]
-    return hashlib.sha256(json.dumps([type(sample).__name__, seen, stamps]).encode()).digest()[:16]
+    parts: list[Any] = [type(sample).__name__]
+    for name, value in vars(sample).items():
+        if name not in _UNSEEN:
+            parts += (name, value, _stamp(value) if name.endswith("_path") and value else "")
+    return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).digest()[:16]
 
 
 def _stamp(path: str) -> tuple[int, int]:

@@ -6,14 +6,14 @@ The order of chunks and the number of threads or processes change nothing: a ver
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tasks.check_cache import Verdict, check_key, read_verdicts, rules_digest, write_verdicts
 from tasks.checks import CheckedImage, check_composite, check_image, check_mask, check_pair, check_retouch, photograph_row
-from tasks.files import read_json, write_json
+from tasks.files import read_json, write_bytes
 from tasks.params import Ingest, Params
 from tasks.rejects import BadSample
 from tasks.sources.candidates import Candidate, CompositeCandidate, PairCandidate, PhotographCandidate, RetouchCandidate
@@ -70,8 +70,8 @@ def _first_path(sample: Candidate) -> str:
 
 def _write_chunk(folder: Path, samples: Sequence[tuple[bytes, Candidate]]) -> CheckChunk:
     name = hashlib.sha256(b"".join(key for key, _ in samples)).hexdigest()[:16]
-    rows = [{"key": key.hex(), "kind": type(sample).__name__, "sample": asdict(sample)} for key, sample in samples]
-    write_json(folder / "chunks" / f"{name}.json", rows)
+    rows = [{"key": key.hex(), "kind": type(sample).__name__, "sample": vars(sample)} for key, sample in samples]
+    write_bytes(folder / "chunks" / f"{name}.json", json.dumps(rows).encode())
     return CheckChunk(name, folder.as_posix())
 
 

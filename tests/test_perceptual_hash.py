@@ -30,7 +30,7 @@ def test_a_copy_of_any_size_quality_and_brightness_is_near_and_another_photograp
         decode_image(encode_jpeg(image, 60), name="copy"), np.clip(image.astype(int) + 12, 0, 255).astype(np.uint8),
     ]
     own = perceptual_hash(image)
-    assert max(hash_distance(own, perceptual_hash(copy)) for copy in copies) <= 6
+    assert max(hash_distance(own, perceptual_hash(copy)) for copy in copies) <= 8  # the default ingest.max_hash_distance
     assert min(hash_distance(own, perceptual_hash(photograph(240, 320, seed))) for seed in range(2, 12)) > 12
 
 
