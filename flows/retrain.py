@@ -36,10 +36,11 @@ from flows.workspace import (
     snapshot_commit,
 )
 from tasks.audition import megabytes, natural_error, prediction_ms
+from tasks.batches import Batch, link_files, merge_lists, put_aside, take_in
 from tasks.evaluate import evaluate_harmonizer
 from tasks.files import read_json, write_bytes, write_json
 from tasks.harmonizer_files import load_harmonizer
-from tasks.inbox import Batch, link_files, merge_lists, put_aside, sort_inbox, take_in, write_left
+from tasks.inbox import sort_inbox, write_left
 from tasks.model_card import Origin, rules_table, write_card
 from tasks.notice import post_notice
 from tasks.params import Params, load_params

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import inbox
+from tasks import batches
+from tasks.batches import Batch, link_files, merge_lists, put_aside, take_in
 from tasks.images import encode_png
-from tasks.inbox import Batch, Left, link_files, merge_lists, put_aside, sort_inbox, take_in, write_left
+from tasks.inbox import Left, sort_inbox, write_left
 from tasks.params import Params
 from tasks.sources.photos import list_photos
 
@@ -263,8 +264,8 @@ def test_a_move_that_was_cut_off_anywhere_is_finished_by_doing_it_again(
         return step
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inbox, "_move_file", burning(inbox._move_file))
-        patch.setattr(inbox, "_write_rows", burning(inbox._write_rows))
+        patch.setattr(batches, "_move_file", burning(batches._move_file))
+        patch.setattr(batches, "write_rows", burning(batches.write_rows))
         try:
             take_in(batch, params)
         except Killed:
