@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,15 @@ def save_model(folder: Path, *, gain: float = 1.0, config: HarmonizerConfig = CO
         gains = torch.tensor(gain).log() / torch.tensor(config.shading_limit).log()
         model.shading_net.head.bias.copy_(torch.atanh(gains).expand(1))  # type: ignore[union-attr, operator]
     save_harmonizer(folder, model, config, {})
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny networks: more threads only wait for one another, for minutes where the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
