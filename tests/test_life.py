@@ -310,5 +310,5 @@ def test_a_version_is_made_again_from_its_commit_and_its_data(life: Life) -> Non
     before = life.files()
     said = life.run("flows.reproduce", "1")  # its photographs are still there; since then others came
     assert "version 1 came out the same" in said
-    assert said.count("equal") == 4  # index, composites, harmonizer, and the model's own bytes
+    assert said.count("equal") == 5  # index, composites, figures, harmonizer, and the model's own bytes
     assert life.files() == before
