@@ -1,15 +1,15 @@
 """The record of a mined composite: everything that is needed to make its pixels again, and everything that was measured of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
-from tasks.compositing import Box, Contact, Placement, clean_plate, cut_object, matte_in_frame, paste, to_frame
+from tasks.compositing import Box, Contact, Placement, clean_plate, cut_object, grow_mask, matte_in_frame, paste, to_frame
 from tasks.gap import GAP_NAMES
 from tasks.images import read_image, read_mask, shrink_to
 from tasks.pairing import SCORE_NAMES
@@ -83,9 +83,6 @@ def render_recipe(recipe: Mapping[str, Any], read: Callable[[str, str, int], Pho
     """The composite, its matte, its plate and its natural sample, from the recipe's row and the files that it names.
 
     Equal rows and files give equal pixels. The natural sample is the background's own object on the same plate, by the same functions.
-    The plate is filled under the removed object AND under both pasted ones: so both stand in a filled rim, and each shows what the other's
-    outline leaves open. Filled under the removed object only, the natural sample would cover its hole and the composite would not: a
-    probe of the border then tells them apart with an AUC of 0.67 instead of 0.53.
     read: stands in for `read_photograph`, for a cache.
     """
     background, background_mask = read(recipe["bg_image_path"], recipe["bg_mask_path"], recipe["max_side"])
@@ -94,15 +91,32 @@ def render_recipe(recipe: Mapping[str, Any], read: Callable[[str, str, int], Pho
     matting = {"choke": recipe["choke"], "feather_sigma": recipe["feather_sigma"]}
     pasted = cut_object(image, mask, placement=read_placement(recipe), **matting)
     own = cut_object(background, background_mask, placement=read_placement(recipe, prefix="natural_"), **matting)
-    if recipe["plate"] == "precomputed":
-        plate = read_plate(recipe["plate_path"], recipe["max_side"], recipe["size"])
-    else:
-        hole = (frame_mask >= _HALF) | (matte_in_frame(pasted, recipe["size"]) > 0) | (matte_in_frame(own, recipe["size"]) > 0)
-        plate = clean_plate(frame, hole.astype(np.uint8) * 255, method=recipe["plate"], margin=recipe["plate_margin"])
+    inside = [matte_in_frame(cutout, recipe["size"]) > 0 for cutout in (pasted, own)]
+    plate = _shared_plate(recipe, frame, removed=frame_mask >= _HALF, inside=inside)
     composite, matte = paste(plate, pasted)
     natural, natural_mask = paste(plate, own)
     sample = RealComposite(key=recipe["key"], composite=composite, mask=matte, plate=plate, natural=natural)
     return Rendered(sample, natural_mask=natural_mask, untouched=frame, untouched_mask=frame_mask)
+
+
+def _shared_plate(
+    recipe: Mapping[str, Any], frame: UInt8[np.ndarray, "S S 3"], *, removed: Bool[np.ndarray, "S S"],
+    inside: Sequence[Bool[np.ndarray, "S S"]],
+) -> UInt8[np.ndarray, "S S 3"]:
+    """The plate on which both objects stand, each of them in a rim that was filled.
+
+    A plate that is made here is filled under the removed object and under both pasted ones; one that was brought, in a band along both
+    outlines only. Without this the natural sample would hide its own hole and the composite would not: a probe of the border then tells
+    them apart with an AUC of 0.67 instead of 0.53 where the plate is made here, and 0.68 instead of 0.59 where it was brought.
+    """
+    if recipe["plate"] == "none":
+        return frame
+    if recipe["plate"] == "precomputed":
+        plate = read_plate(recipe["plate_path"], recipe["max_side"], recipe["size"])
+        outlines = np.any([mask & grow_mask(~mask, 1) for mask in inside], axis=0)
+        return clean_plate(plate, outlines.astype(np.uint8) * 255, method="telea", margin=recipe["plate_margin"])
+    hole = np.any([removed, *inside], axis=0)
+    return clean_plate(frame, hole.astype(np.uint8) * 255, method=recipe["plate"], margin=recipe["plate_margin"])
 
 
 def _sides(box: Box) -> list[int]:
