@@ -12,8 +12,8 @@ from pathlib import Path
 from apps.chosen_model import MODEL_FILE, find_model, load_model
 from apps.harmonizing import Job, Settings, harmonize_file
 from tasks.files import read_json, write_json
-from tasks.photo import SUFFIXES
-from tasks.photo_files import read_header
+from tasks.rendering.photo import SUFFIXES
+from tasks.rendering.photo_files import read_header
 
 RECORD = ".attune.json"  # in the folder of results: what they were made with
 

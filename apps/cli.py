@@ -108,7 +108,7 @@ def harmonize(  # noqa: PLR0917
     encoded anew with its own tables). EXIF, colour profile and captions are kept. Finished results of a folder are skipped.
     """
     from apps.harmonizing import Settings
-    from tasks.edits import CHANNELS, parse_points
+    from tasks.rendering.edits import CHANNELS, parse_points
 
     drawn = {name: text for name, text in zip(CHANNELS, (red, green, blue), strict=True) if text is not None}
     settings = Settings(
@@ -140,9 +140,9 @@ def export(
     Apply the table to a copy of the layer, lay the shading map over it in the mode "multiply", brighten by the factor that is printed, and
     put the mask on the result.
     """
-    from tasks.edit_export import CUBE, CUBE_1D, EDIT, SHADING, export_edit, shading_scale
-    from tasks.edits import read_edit
-    from tasks.photo_files import read_header
+    from tasks.rendering.edit_export import CUBE, CUBE_1D, EDIT, SHADING, export_edit, shading_scale
+    from tasks.rendering.edits import read_edit
+    from tasks.rendering.photo_files import read_header
 
     found = read_edit(edit)
     if like is not None:
@@ -177,7 +177,7 @@ def doctor(model: Model = None) -> None:
 def _harmonize_one(job: "Job", settings: "Settings", model: str | None, *, dry_run: bool) -> None:
     from apps.batch import Plan, foreseen_faults
     from apps.harmonizing import harmonize_file
-    from tasks.photo_writing import format_of
+    from tasks.rendering.photo_writing import format_of
 
     format_of(job.out)
     sources = [path for path in (job.composite, job.mask, job.plate, job.params) if path is not None]

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from apps.chosen_model import find_model, load_model
-from tasks.edits import Points, adjust_edit, read_edit, write_edit
 from tasks.files import write_bytes
 from tasks.images import MaskImage
-from tasks.photo import Photo
-from tasks.photo_files import read_photo, read_photo_mask, read_photo_plate
-from tasks.photo_harmonizing import fit_mask, predict_photo_edit, render_photo
-from tasks.photo_writing import encode_photo, format_of
-from tasks.render import EditArrays
+from tasks.rendering.edits import Points, adjust_edit, read_edit, write_edit
+from tasks.rendering.photo import Photo
+from tasks.rendering.photo_files import read_photo, read_photo_mask, read_photo_plate
+from tasks.rendering.photo_harmonizing import fit_mask, predict_photo_edit, render_photo
+from tasks.rendering.photo_writing import encode_photo, format_of
+from tasks.rendering.render import EditArrays
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.methods import load_methods
+from tasks.evaluation.methods import load_methods
 from tasks.params import Params, load_params
-from tasks.study import MASKS, Comparison, Study, next_comparison, picture_token, read_study
-from tasks.study_pictures import write_study_pictures
-from tasks.votes import Choice, Milliseconds, RaterId, Vote, append_vote, describe_faults, last_votes, read_votes
+from tasks.user_study.pictures import write_study_pictures
+from tasks.user_study.study import MASKS, Comparison, Study, next_comparison, picture_token, read_study
+from tasks.user_study.votes import Choice, Milliseconds, RaterId, Vote, append_vote, describe_faults, last_votes, read_votes
 
 PAGE = Path(__file__).with_name("study_page")
 PAGE_FILES = ("index.html", "study.css", "study.js", "icon.svg")
@@ -192,8 +192,8 @@ def serve(params: Params, pictures: Path, votes: Path, *, host: str, port: int) 
 def main() -> None:
     """The command `python -m apps.study`."""
     parser = argparse.ArgumentParser(description="Ask people which of two harmonized pictures looks more natural.")
-    parser.add_argument("--renew", action="store_true", help="make the pictures of study.methods anew; votes on the old ones no longer count")
-    parser.add_argument("--pictures", type=Path, help="folder with a folder per method; default: pictures/ in study.folder, made if missing")
+    parser.add_argument("--renew", action="store_true", help="make the pictures of study.methods anew; older votes count no more")
+    parser.add_argument("--pictures", type=Path, help="a folder per method; default: pictures/ in study.folder, made if missing")
     parser.add_argument("--votes", type=Path, help="file that votes are appended to; default: votes.jsonl in study.folder")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in")
     parser.add_argument("--port", type=int, default=8321)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import close, measure, print_machine, print_table
-from tasks.duplicates import group_duplicates
 from tasks.images import decode_image, encode_jpeg, read_image, resize_image
+from tasks.ingestion.duplicates import group_duplicates
+from tasks.ingestion.perceptual_hash import hash_distance, perceptual_hash
 from tasks.params import load_params
-from tasks.perceptual_hash import hash_distance, perceptual_hash
 
 TARGET = 4.0
 LIMITS = (0, 4, 6, 8, 10, 12, 14, 16)

@@ -20,13 +20,13 @@ from PIL import Image
 from benchmarks.harness import close, print_machine
 from benchmarks.metrics import with_skimage
 from models.harmonizer import Harmonizer, HarmonizerConfig, build_harmonizer
-from tasks.baselines import BASELINES
+from tasks.evaluation.baselines import BASELINES
+from tasks.evaluation.measurements import HARMONIZED
+from tasks.evaluation.measuring import measure
+from tasks.evaluation.methods import Methods, harmonizer_alone
+from tasks.evaluation.metrics import FLAVOURS, Flavour
 from tasks.images import encode_jpeg, encode_png, to_tensor, to_uint8
 from tasks.index import PAIRS, write_table
-from tasks.measurements import HARMONIZED
-from tasks.measuring import measure
-from tasks.methods import Methods, harmonizer_alone
-from tasks.metrics import FLAVOURS, Flavour
 from tasks.params import Params
 
 TARGET = 2.2

@@ -1,6 +1,7 @@
 """Metrics beside scikit-image and torchmetrics at 256 px and 4K, on one thread and on two: `python -m benchmarks.metrics`.
 
-MSE, fMSE, PSNR and SSIM of pairs, by `tasks.metrics.score_pair` (which gives more: see its `Scores`), then MSE and fMSE alone beside NumPy.
+MSE, fMSE, PSNR and SSIM of pairs, by `tasks.evaluation.metrics.score_pair` (which gives more: see its `Scores`), then MSE and
+fMSE alone beside NumPy.
 """
 
 import sys
@@ -14,7 +15,7 @@ from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from benchmarks.harness import Timings, close, measure, print_machine, print_table
-from tasks.metrics import psnr_of, score_flavours, score_pair, squared_errors
+from tasks.evaluation.metrics import psnr_of, score_flavours, score_pair, squared_errors
 
 TARGET = 5.0
 TARGET_ON_TWO, TARGET_ERRORS = 8.0, 40.0

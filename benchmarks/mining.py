@@ -21,17 +21,17 @@ import cv2
 import numpy as np
 
 from benchmarks.harness import close, print_machine
-from tasks.compositing import Box, Contact, Placement
 from tasks.files import write_bytes
-from tasks.gap import Appearance, difficulty_bins, tercile_edges
 from tasks.images import encode_jpeg, encode_png
 from tasks.index import write_table
-from tasks.pairing import Objects, find_candidates
+from tasks.mining.compositing import Box, Contact, Placement
+from tasks.mining.gap import Appearance, difficulty_bins, tercile_edges
+from tasks.mining.pairing import Objects, find_candidates
+from tasks.mining.placement import place_foreground
+from tasks.mining.quotas import choose_pairs, quota_counts
+from tasks.mining.recipe_plan import pair_objects
+from tasks.mining.recipes import RECIPES, placement_columns, render_recipe
 from tasks.params import Mine, Params, load_params
-from tasks.placement import place_foreground
-from tasks.quotas import choose_pairs, quota_counts
-from tasks.recipe_plan import pair_objects
-from tasks.recipes import RECIPES, placement_columns, render_recipe
 from tasks.shards import encode_composite
 
 TARGET = 0.6

@@ -13,9 +13,9 @@ import torch
 from torch.nn.functional import grid_sample, interpolate
 
 from benchmarks.harness import close, measure, print_machine, print_table
-from tasks import render
 from tasks.images import to_tensor, to_uint8
-from tasks.render import EditArrays, curve_tables, render_edit, shading_gains
+from tasks.rendering import render
+from tasks.rendering.render import EditArrays, curve_tables, render_edit, shading_gains
 
 TARGET = 40.0
 SIZES = {"1080p": (1080, 1920), "4k": (2160, 3840), "8k": (4320, 7680)}

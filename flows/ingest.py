@@ -7,10 +7,10 @@ from prefect import flow
 from flows.console import working
 from flows.stage import map_units, run_stage
 from flows.tracking import tracked_run
-from tasks.check_chunks import check_chunk
-from tasks.composite_chunks import compose_chunk
-from tasks.data_report import write_data_report
 from tasks.ingest import finish_ingest, plan_ingest, settle_ingest
+from tasks.ingestion.check_chunks import check_chunk
+from tasks.ingestion.composite_chunks import compose_chunk
+from tasks.ingestion.report import write_data_report
 from tasks.params import load_params
 
 

@@ -35,16 +35,16 @@ from flows.workspace import (
     make_workspace,
     snapshot_commit,
 )
-from tasks.audition import megabytes, natural_error, prediction_ms
-from tasks.batches import Batch, link_files, merge_lists, put_aside, take_in
 from tasks.evaluate import evaluate_harmonizer
 from tasks.files import read_json, write_bytes, write_json
 from tasks.harmonizer_files import load_harmonizer
-from tasks.inbox import sort_inbox, write_left
-from tasks.model_card import Origin, rules_table, write_card
-from tasks.notice import post_notice
 from tasks.params import Params, load_params
 from tasks.release import Figures, Verdict, judge
+from tasks.retraining.audition import megabytes, natural_error, prediction_ms
+from tasks.retraining.batches import Batch, link_files, merge_lists, put_aside, take_in
+from tasks.retraining.inbox import sort_inbox, write_left
+from tasks.retraining.model_card import Origin, rules_table, write_card
+from tasks.retraining.notice import post_notice
 
 DVC_CACHE = Path(".dvc/cache")
 ARTIFACT = "retrain"  # the key of Prefect's artifacts

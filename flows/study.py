@@ -8,7 +8,7 @@ from flows.console import console
 from flows.stage import run_stage
 from flows.tracking import tracked_run
 from tasks.params import load_params
-from tasks.study_scores import StudyScores, fit_study
+from tasks.user_study.scores import StudyScores, fit_study
 
 
 @flow(name="study")

@@ -21,8 +21,8 @@ from typing import Any
 import yaml
 from ruamel.yaml import YAML
 
-from tasks.batches import link_files
 from tasks.files import clear_folder, write_bytes
+from tasks.retraining.batches import link_files
 
 RAW = Path("data/raw")  # paths.raw of every workspace: results do not depend on where your photographs lie
 CODE = ("apps", "flows", "models", "tasks", "profiles", "dvc.yaml", "dvc.lock", "params.yaml", "pyproject.toml",

@@ -7,12 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
-from tasks.benchmark_sheets import write_pair_sheet, write_real_sheet
-from tasks.evaluation_report import BenchmarkReport, RealReport, Report, as_markdown, write_plots
-from tasks.files import clear_folder, write_bytes, write_json
-from tasks.findings import read_findings
-from tasks.harmonizer_files import load_harmonizer
-from tasks.measurements import (
+from tasks.evaluation.benchmark_sheets import write_pair_sheet, write_real_sheet
+from tasks.evaluation.evaluation_report import BenchmarkReport, RealReport, Report, as_markdown, write_plots
+from tasks.evaluation.findings import read_findings
+from tasks.evaluation.measurements import (
     HARMONIZED,
     Changed,
     Scored,
@@ -23,18 +21,20 @@ from tasks.measurements import (
     summarize_changes,
     write_measurements,
 )
-from tasks.measuring import Advance, Measured, measure
-from tasks.methods import Methods, harmonizer_alone, load_methods
-from tasks.metrics import FLAVOURS
-from tasks.naturalness import as_json, measure_naturalness, naturalness_findings
+from tasks.evaluation.measuring import Advance, Measured, measure
+from tasks.evaluation.methods import Methods, harmonizer_alone, load_methods
+from tasks.evaluation.metrics import FLAVOURS
+from tasks.evaluation.naturalness import as_json, measure_naturalness, naturalness_findings
+from tasks.evaluation.protocols import describe
+from tasks.evaluation.provenance import describe_provenance
+from tasks.evaluation.report_audit import audit_index
+from tasks.evaluation.report_cases import make_cases, make_real_cases
+from tasks.evaluation.report_page.page import write_page
+from tasks.evaluation.standings import compare_with_others, leaderboards_for
+from tasks.files import clear_folder, write_bytes, write_json
+from tasks.harmonizer_files import load_harmonizer
 from tasks.params import Params
-from tasks.protocols import describe
-from tasks.provenance import describe_provenance
-from tasks.report_audit import audit_index
-from tasks.report_cases import make_cases, make_real_cases
-from tasks.report_page.page import write_page
 from tasks.seeds import numpy_generator
-from tasks.standings import compare_with_others, leaderboards_for
 
 
 def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | None = None) -> Summary:

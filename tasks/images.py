@@ -109,7 +109,7 @@ def decode_shrunk(data: bytes, max_side: int, *, name: str, max_megapixels: floa
 
 
 def _decoded(data: bytes, opened: Image.Image, name: str, *, least: tuple[int, int]) -> RgbImage:
-    """The pixels of an opened image; of a plain JPEG at 1/2, 1/4 or 1/8, if that leaves it `least` (height, width) or more. (0, 0): whole."""
+    """The pixels of an opened image; of a plain JPEG at 1/2, 1/4 or 1/8, if that leaves it `least` (height, width) or more. (0, 0): all."""
     if opened.format in ("JPEG", "MPO") and opened.mode == "RGB" and not opened.info.get("icc_profile"):
         try:
             pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", min_height=least[0], min_width=least[1])

@@ -24,17 +24,17 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.check_cache import keep_verdicts, read_verdicts
-from tasks.check_chunks import CheckChunk, plan_checks, verdicts_folder
-from tasks.composite_chunks import CompositeChunk, Part, plan_composites, planned_composites, read_part
 from tasks.files import clear_folder, read_json, write_json
 from tasks.index import SCHEMA_VERSION, TABLES, iterate_table, write_table
-from tasks.leaks import count_leaks
-from tasks.object_composites import subset_folder
+from tasks.ingestion.check_cache import keep_verdicts, read_verdicts
+from tasks.ingestion.check_chunks import CheckChunk, plan_checks, verdicts_folder
+from tasks.ingestion.composite_chunks import CompositeChunk, Part, plan_composites, planned_composites, read_part
+from tasks.ingestion.leaks import count_leaks
+from tasks.ingestion.object_composites import subset_folder
+from tasks.ingestion.sample_lists import read_listed_counts, read_lists, write_lists
+from tasks.ingestion.settling import Row, settle_samples
 from tasks.params import Params
 from tasks.rejects import RejectReason
-from tasks.sample_lists import read_listed_counts, read_lists, write_lists
-from tasks.settling import Row, settle_samples
 from tasks.sources.candidates import Candidates
 from tasks.sources.coco import list_coco
 from tasks.sources.composites import list_composites

@@ -17,16 +17,16 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import wasserstein_distance
 
-from tasks.brought import gaps_of_brought, gaps_of_mined
 from tasks.files import written_atomically
-from tasks.foregrounds import Reason
-from tasks.gap import DIFFICULTIES, gap_size
 from tasks.index import read_index, read_table, write_table
-from tasks.mining_pictures import write_contact_sheets, write_gap_comparison, write_summary
-from tasks.object_analysis import analyse_objects
+from tasks.mining.brought import gaps_of_brought, gaps_of_mined
+from tasks.mining.foregrounds import Reason
+from tasks.mining.gap import DIFFICULTIES, gap_size
+from tasks.mining.object_analysis import analyse_objects
+from tasks.mining.pictures import write_contact_sheets, write_gap_comparison, write_summary
+from tasks.mining.recipe_plan import is_usable, num_wanted, pair_objects
+from tasks.mining.recipes import RECIPES, read_photograph, render_recipe
 from tasks.params import Mine, Params
-from tasks.recipe_plan import is_usable, num_wanted, pair_objects
-from tasks.recipes import RECIPES, read_photograph, render_recipe
 from tasks.shards import ShardInfo, encode_composite, shard_info, write_manifest, write_shard
 from tasks.splits import SPLITS
 

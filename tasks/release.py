@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tasks.evaluation.statistics import bootstrap_interval
 from tasks.params import Release
 from tasks.seeds import numpy_generator
-from tasks.statistics import bootstrap_interval
 
 GROUPINGS = {"bucket": ("bucket",), "source": ("source", "subset")}  # kinds of group in which nothing may get much worse, and their columns
 
@@ -23,7 +23,7 @@ GROUPINGS = {"bucket": ("bucket",), "source": ("source", "subset")}  # kinds of 
 class Figures:
     """What was measured of one model."""
 
-    images: pa.Table  # one row per test image; columns of `tasks.measurements.PER_IMAGE`
+    images: pa.Table  # one row per test image; columns of `tasks.evaluation.measurements.PER_IMAGE`
     natural_fmse: float  # squared grey levels: how far natural photographs, which need nothing, are changed inside their masks
     latency_ms: float  # to predict one edit
     megabytes: float  # of the model's files

@@ -106,8 +106,8 @@ def write_photos() -> Callable[..., Path]:
     return written
 
 
-COPIED = ("apps", "flows", "tasks", "models", "profiles", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore", ".gitignore",
-          "data/raw/README.md", "data/metrics/findings/README.md")
+COPIED = ("apps", "flows", "tasks", "models", "profiles", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore",
+          ".gitignore", "data/raw/README.md", "data/metrics/findings/README.md")
 
 
 @pytest.fixture(scope="session")

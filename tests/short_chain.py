@@ -87,10 +87,10 @@ def _photograph(rng: np.random.Generator, behind: np.ndarray, on_object: np.ndar
 
 def ingest() -> None:
     """The stage of that name, its units of work one after another."""
-    from tasks.check_chunks import check_chunk
-    from tasks.composite_chunks import compose_chunk
     from tasks.files import write_json
     from tasks.ingest import finish_ingest, plan_ingest, settle_ingest
+    from tasks.ingestion.check_chunks import check_chunk
+    from tasks.ingestion.composite_chunks import compose_chunk
     from tasks.params import load_params
 
     params = load_params()

@@ -5,7 +5,7 @@ import pytest
 from skimage.color import rgb2lab
 from sklearn.metrics import roc_auc_score
 
-from tasks.appearance_probe import SIDE, Looks, exchange_surroundings, measure_looks, train_probe
+from tasks.evaluation.appearance_probe import SIDE, Looks, exchange_surroundings, measure_looks, train_probe
 
 Draw = Callable[[int, int, int], np.ndarray]
 Mask = Callable[..., np.ndarray]

@@ -1,12 +1,12 @@
-"""Witnesses of tasks.baselines: scikit-image's Lab, the statistics that each one promises, and what none may touch."""
+"""Witnesses of tasks.evaluation.baselines: scikit-image's Lab, the statistics that each one promises, and what none may touch."""
 
 import numpy as np
 import pytest
 from skimage.color import lab2rgb, rgb2lab
 
-from tasks.baselines import BASELINES, lab_shift, monge_kantorovich, reinhard
-from tasks.color_transfer import lab_from_rgb
-from tasks.metrics import score_pair
+from tasks.color.transfer import lab_from_rgb
+from tasks.evaluation.baselines import BASELINES, lab_shift, monge_kantorovich, reinhard
+from tasks.evaluation.metrics import score_pair
 
 
 @pytest.fixture(scope="module")

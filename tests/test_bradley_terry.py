@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
-from tasks.bradley_terry import Comparisons, bootstrap_intervals, check_connected, count_wins, fit_scores, is_separated
+from tasks.user_study.bradley_terry import Comparisons, bootstrap_intervals, check_connected, count_wins, fit_scores, is_separated
 
 TRUE = np.array([-0.9, -0.2, 0.2, 0.9])
 

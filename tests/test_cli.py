@@ -19,12 +19,12 @@ from apps import batch, chosen_model, harmonizing
 from apps.cli import main, parse_size
 from models.harmonizer import HarmonizerConfig, build_harmonizer
 from tasks import checkpoints
-from tasks.color_profiles import to_srgb
-from tasks.harmonize import harmonize_image
 from tasks.harmonizer_files import load_harmonizer
-from tasks.photo import Coding, Metadata, Photo
-from tasks.photo_files import read_photo, read_photo_mask
-from tasks.photo_writing import write_photo
+from tasks.rendering.color_profiles import to_srgb
+from tasks.rendering.harmonize import harmonize_image
+from tasks.rendering.photo import Coding, Metadata, Photo
+from tasks.rendering.photo_files import read_photo, read_photo_mask
+from tasks.rendering.photo_writing import write_photo
 
 HEIGHT, WIDTH = 60, 80
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from apps.cli import main
-from tasks.edits import write_edit
-from tasks.photo import Coding, Metadata, Photo
-from tasks.photo_files import Refused, read_photo, read_photo_mask
-from tasks.photo_writing import encode_photo
 from tasks.rejects import BadSample
-from tasks.render import EditArrays
+from tasks.rendering.edits import write_edit
+from tasks.rendering.photo import Coding, Metadata, Photo
+from tasks.rendering.photo_files import Refused, read_photo, read_photo_mask
+from tasks.rendering.photo_writing import encode_photo
+from tasks.rendering.render import EditArrays
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 

@@ -1,4 +1,4 @@
-"""Witnesses of tasks.color_difference: scikit-image, Sharma's published pairs, and laws of a distance."""
+"""Witnesses of tasks.color.difference: scikit-image, Sharma's published pairs, and laws of a distance."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import skimage.color
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.color_difference import delta_e_2000, lab_from_srgb
+from tasks.color.difference import delta_e_2000, lab_from_srgb
 
 
 def test_lab_is_that_of_scikit_image() -> None:

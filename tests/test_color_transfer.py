@@ -11,8 +11,8 @@ import skimage.exposure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import color_transfer
-from tasks.color_transfer import (
+from tasks.color import transfer as color_transfer
+from tasks.color.transfer import (
     MIN_PIXELS,
     TRANSFERS,
     TooFewPixels,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.compositing import (
+from tasks.mining.compositing import (
     Box,
     Contact,
     Placement,
@@ -60,7 +60,7 @@ def test_pixels_outside_the_matte_are_the_plates_to_the_bit() -> None:
 def test_a_full_matte_shows_the_object_and_a_half_matte_the_mean_rounded() -> None:
     plate = np.full((8, 8, 3), 100, np.uint8)
     colour = np.full((2, 2, 3), 201, np.uint8)
-    from tasks.compositing import Cutout
+    from tasks.mining.compositing import Cutout
 
     composite, matte = paste(plate, Cutout(colour, np.array([[255, 128], [1, 0]], np.uint8), left=3, top=2))
     expected = [np.rint((alpha * 201 + (255 - alpha) * 100) / 255) for alpha in (255, 128, 1, 0)]

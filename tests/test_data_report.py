@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import data_report
-from tasks.data_plots import KINDS, PUBLISHED_FMSE, Kind, draw_page
-from tasks.data_report import count_kinds, read_counts, read_kinds, write_data_report
 from tasks.images import encode_jpeg, encode_png, read_image, read_shrunk
 from tasks.index import TABLES, write_table
+from tasks.ingestion import report as data_report
+from tasks.ingestion.plots import KINDS, PUBLISHED_FMSE, Kind, draw_page
+from tasks.ingestion.report import count_kinds, read_counts, read_kinds, write_data_report
 
 
 def photograph_rows(folder: Path, count: int, draw, mask, *, source: str = "photos") -> list[dict[str, object]]:

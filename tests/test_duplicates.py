@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tasks.duplicates import group_duplicates
+from tasks.ingestion.duplicates import group_duplicates
 
 
 def by_brute_force(hashes: np.ndarray, owners: np.ndarray, max_distance: int) -> np.ndarray:

@@ -216,7 +216,9 @@ def test_another_number_of_workers_runs_nothing(due: Callable[..., tuple[set[str
     assert due("params.yaml", "  num_workers: 2 ", "  num_workers: 3 ") == (set(), set())
 
 
-@pytest.mark.parametrize("file", ["models/curves.py", "models/discriminator.py", "tasks/metrics.py", "tasks/mine.py", "tasks/seeds.py"])
+@pytest.mark.parametrize(
+    "file", ["models/curves.py", "models/discriminator.py", "tasks/evaluation/metrics.py", "tasks/mine.py", "tasks/seeds.py"]
+)
 def test_touched_code_makes_stale_exactly_the_stages_that_import_it(
     due: Callable[..., tuple[set[str], set[str]]], repository: Path, file: str
 ) -> None:

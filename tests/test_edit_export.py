@@ -1,4 +1,4 @@
-"""Witnesses of tasks.edit_export: Pillow applies the tables, OpenCV reads the map, and all of it together gives our own result."""
+"""Witnesses of edit_export: Pillow applies the tables, OpenCV reads the map, and all of it together gives our own result."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from tasks.edit_export import cube_1d, cube_3d, cube_error, export_edit, shading_levels, shading_scale
-from tasks.edits import read_edit
-from tasks.render import EditArrays, curve_tables, render_edit, shading_gains
+from tasks.rendering.edit_export import cube_1d, cube_3d, cube_error, export_edit, shading_levels, shading_scale
+from tasks.rendering.edits import read_edit
+from tasks.rendering.render import EditArrays, curve_tables, render_edit, shading_gains
 
 
 def random_edit(knots: int, *, shading: str = "symmetric", limit: float = 1.6) -> EditArrays:

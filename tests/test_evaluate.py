@@ -16,19 +16,19 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from models.harmonizer import HarmonizerConfig, build_harmonizer
-from tasks import leaderboard
 from tasks.evaluate import evaluate, evaluate_harmonizer
-from tasks.evaluation_report import chosen_cases
+from tasks.evaluation import leaderboard
+from tasks.evaluation.evaluation_report import chosen_cases
+from tasks.evaluation.measurements import CHANGES, PER_IMAGE, Scored, read_measurements, summarize
+from tasks.evaluation.measuring import Measured, measure
+from tasks.evaluation.methods import load_methods
+from tasks.evaluation.metrics import FLAVOURS, score_flavours
+from tasks.evaluation.protocols import read_example
+from tasks.evaluation.standings import compare_with_others, leaderboards_for
 from tasks.harmonizer_files import save_harmonizer
 from tasks.images import encode_png
 from tasks.index import COMPOSITES, PAIRS, TABLES, read_index, write_table
-from tasks.measurements import CHANGES, PER_IMAGE, Scored, read_measurements, summarize
-from tasks.measuring import Measured, measure
-from tasks.methods import load_methods
-from tasks.metrics import FLAVOURS, score_flavours
 from tasks.params import Benchmark, Params
-from tasks.protocols import read_example
-from tasks.standings import compare_with_others, leaderboards_for
 
 Configure = Callable[..., Params]
 CONFIG = HarmonizerConfig(

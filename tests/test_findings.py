@@ -1,4 +1,4 @@
-"""Witnesses of tasks.findings: what is written is read, and what is not a finding is refused by file and key."""
+"""Witnesses of tasks.evaluation.findings: what is written is read, and what is not a finding is refused by file and key."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.findings import Estimate, Finding, read_findings, write_finding
+from tasks.evaluation.findings import Estimate, Finding, read_findings, write_finding
 
 FINDING = Finding(
     section="ablations and claims", title="Do shadows help?", note="Three seeds each.", measure="fMSE, squared grey levels", better="lower",

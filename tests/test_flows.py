@@ -480,9 +480,9 @@ def test_a_dask_cluster_ingests_to_the_same_bytes_as_threads(
     from prefect import flow
 
     from flows.stage import map_units
-    from tasks.check_chunks import check_chunk
-    from tasks.composite_chunks import compose_chunk
     from tasks.ingest import finish_ingest, plan_ingest, settle_ingest
+    from tasks.ingestion.check_chunks import check_chunk
+    from tasks.ingestion.composite_chunks import compose_chunk
 
     write_photos(project / "data" / "raw" / "photos", 6)
     params = configure({

@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.foregrounds import Reason, outline_contact
-from tasks.gap import region_colours
-from tasks.object_analysis import analyse_photograph
+from tasks.mining.foregrounds import Reason, outline_contact
+from tasks.mining.gap import region_colours
+from tasks.mining.object_analysis import analyse_photograph
 from tasks.params import Mine, Params
 
 SIDE = 96

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from tasks.gap import (
+from tasks.mining.gap import (
     HISTOGRAM_BINS,
     appearance,
     difficulty_bins,

@@ -1,4 +1,4 @@
-"""Witnesses of tasks.harmonize: the model's own answer, what must not change, and what is refused."""
+"""Witnesses of tasks.rendering.harmonize: the model's own answer, what must not change, and what is refused."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from models.harmonizer import Harmonizer, HarmonizerConfig, build_harmonizer
-from tasks.harmonize import harmonize_image, predict_edit, shrink_levels
 from tasks.images import to_tensor, to_uint8
+from tasks.rendering.harmonize import harmonize_image, predict_edit, shrink_levels
 
 SIZE = 32
 

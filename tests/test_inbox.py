@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import batches
-from tasks.batches import Batch, link_files, merge_lists, put_aside, take_in
 from tasks.images import encode_png
-from tasks.inbox import Left, sort_inbox, write_left
 from tasks.params import Params
+from tasks.retraining import batches
+from tasks.retraining.batches import Batch, link_files, merge_lists, put_aside, take_in
+from tasks.retraining.inbox import Left, sort_inbox, write_left
 from tasks.sources.photos import list_photos
 
 WritePhotos = Callable[..., Path]

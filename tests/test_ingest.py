@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import check_cache, check_chunks, composite_chunks
-from tasks.check_cache import read_verdicts
-from tasks.check_chunks import CheckedChunk, check_chunk, verdicts_folder
-from tasks.checks import check_image, check_mask, foreground_mse
-from tasks.composite_chunks import ComposedChunk, compose_chunk
 from tasks.images import encode_jpeg, encode_png, read_image, read_mask, resize_image
 from tasks.index import read_index
 from tasks.ingest import SOURCES, finish_ingest, plan_ingest, settle_ingest
+from tasks.ingestion import check_cache, check_chunks, composite_chunks
+from tasks.ingestion.check_cache import read_verdicts
+from tasks.ingestion.check_chunks import CheckedChunk, check_chunk, verdicts_folder
+from tasks.ingestion.checks import check_image, check_mask, foreground_mse
+from tasks.ingestion.composite_chunks import ComposedChunk, compose_chunk
 from tasks.params import SourceName
 from tasks.rejects import BadSample, RejectReason
 from tasks.sources.iharmony4 import read_lists, write_lists

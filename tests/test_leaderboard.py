@@ -1,12 +1,12 @@
-"""Laws of tasks.leaderboard: a number stands beside ours only where images, size and conventions are the same, and the reason is told."""
+"""Laws of the leaderboard: a number stands beside ours only where images, size and conventions are the same, and the reason is told."""
 
 from pathlib import Path
 
 import pytest
 
-from tasks.leaderboard import ALL, PROTOCOLS, PublishedRow, judge, read_leaderboard, tables_for
+from tasks.evaluation.leaderboard import ALL, PROTOCOLS, PublishedRow, judge, read_leaderboard, tables_for
+from tasks.evaluation.protocols import RESIZES
 from tasks.params import Benchmark
-from tasks.protocols import RESIZES
 
 AT_256 = Benchmark(source="iharmony4", subset="*", size=256, resize="pillow_bilinear")
 FULL = Benchmark(source="iharmony4", subset="*", size="native", resize="none")

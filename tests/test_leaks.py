@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.leaks import KEPT, LEFT_OUT, MOVED, STRENGTH, SourcePhotograph, audit_rows, count_leaks, place_photographs
+from tasks.ingestion.leaks import KEPT, LEFT_OUT, MOVED, STRENGTH, SourcePhotograph, audit_rows, count_leaks, place_photographs
 from tasks.splits import choose_split
 
 SHARES = {"val_share": 0.2, "test_share": 0.2}

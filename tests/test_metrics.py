@@ -1,4 +1,4 @@
-"""Witnesses of tasks.metrics: scikit-image, torchmetrics, values worked out by hand, and each convention pinned."""
+"""Witnesses of tasks.evaluation.metrics: scikit-image, torchmetrics, values worked out by hand, and each convention pinned."""
 
 import math
 
@@ -11,7 +11,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from tasks.metrics import (
+from tasks.evaluation.metrics import (
     BUCKETS,
     FLAVOURS,
     MAX_PSNR,

@@ -23,9 +23,9 @@ from tasks.files import write_bytes
 from tasks.images import decode_image, encode_jpeg, encode_png
 from tasks.index import PHOTOGRAPHS, read_table, write_table
 from tasks.mine import REJECTS, finish_mine, plan_mine, render_shard
-from tasks.object_analysis import analyse_objects
+from tasks.mining.object_analysis import analyse_objects
+from tasks.mining.recipes import RECIPES, read_placement, render_recipe
 from tasks.params import Params
-from tasks.recipes import RECIPES, read_placement, render_recipe
 from tasks.shards import ShardReader, decode_composite, encode_composite, read_manifest
 
 SIZE = 48

@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.measurements import PER_IMAGE
-from tasks.model_card import MAX_LENGTH, Origin, figures_table, rules_table, write_card
+from tasks.evaluation.measurements import PER_IMAGE
 from tasks.release import Figures, Rule, Verdict
+from tasks.retraining.model_card import MAX_LENGTH, Origin, figures_table, rules_table, write_card
 
 ORIGIN = Origin(
     git_commit="0123abcd", data_version="feed", dvc_lock="f" * 64, seed=7, architecture={"architecture": "small", "width": 16},

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from skimage.color import deltaE_ciede2000, rgb2lab
 from sklearn.metrics import roc_auc_score
 
-from tasks.baselines import do_nothing, lab_shift
+from tasks.evaluation.baselines import do_nothing, lab_shift
+from tasks.evaluation.methods import Methods
+from tasks.evaluation.naturalness import Naturalness, as_json, auc_interval, auc_of, measure_naturalness, naturalness_findings
 from tasks.images import encode_png
 from tasks.index import COMPOSITES, PHOTOGRAPHS, write_table
-from tasks.methods import Methods
-from tasks.naturalness import Naturalness, as_json, auc_interval, auc_of, measure_naturalness, naturalness_findings
 from tasks.params import Params
 
 Configure = Callable[..., Params]

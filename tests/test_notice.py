@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.notice import post_notice
+from tasks.retraining.notice import post_notice
 
 SECRET = "s3cr3t"
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.gap import Appearance, difficulty_bins, tercile_edges
-from tasks.pairing import UNNAMED, Candidates, Objects, find_candidates, label_relations, score_components
+from tasks.mining.gap import Appearance, difficulty_bins, tercile_edges
+from tasks.mining.pairing import UNNAMED, Candidates, Objects, find_candidates, label_relations, score_components
+from tasks.mining.placement import place_foreground, place_natural
+from tasks.mining.quotas import choose_pairs, quota_counts
 from tasks.params import Mine, Params
-from tasks.placement import place_foreground, place_natural
-from tasks.quotas import choose_pairs, quota_counts
 
 
 @pytest.fixture

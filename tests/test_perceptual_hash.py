@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.images import decode_image, encode_jpeg, resize_image
-from tasks.perceptual_hash import NUM_BITS, SIDE, hash_distance, hash_square, perceptual_hash
+from tasks.ingestion.perceptual_hash import NUM_BITS, SIDE, hash_distance, hash_square, perceptual_hash
 
 
 @given(seed=st.integers(0, 2**32 - 1))

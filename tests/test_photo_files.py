@@ -1,4 +1,4 @@
-"""Witnesses of tasks.photo_files and tasks.photo_writing: what went in comes out, Pillow and OpenCV read it, and what is refused."""
+"""Witnesses of photo_files and photo_writing: what went in comes out, Pillow and OpenCV read it, and what is refused."""
 
 import io
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tasks.photo import Coding, Metadata, Photo, turn_back, turn_upright
-from tasks.photo_files import read_header, read_photo, read_photo_mask
-from tasks.photo_writing import encode_photo, write_photo
+from tasks.rendering.photo import Coding, Metadata, Photo, turn_back, turn_upright
+from tasks.rendering.photo_files import read_header, read_photo, read_photo_mask
+from tasks.rendering.photo_writing import encode_photo, write_photo
 
 SUFFIXES = (".png", ".tif", ".webp", ".jpg")
 XMP, PHOTOSHOP = b"<x:xmpmeta>caption</x:xmpmeta>", b"8BIM\x04\x04\x00\x00\x00\x00\x00\x04\x1c\x02\x00\x00"

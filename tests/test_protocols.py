@@ -1,4 +1,4 @@
-"""Conventions of tasks.protocols, each pinned against the library that it is named after."""
+"""Conventions of tasks.evaluation.protocols, each pinned against the library that it is named after."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tasks.evaluation.protocols import RESIZES, at_size, describe, read_example
 from tasks.images import encode_png
 from tasks.params import Benchmark
-from tasks.protocols import RESIZES, at_size, describe, read_example
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Witnesses of tasks.provenance: hashes are those of the files, values those of the params."""
+"""Witnesses of tasks.evaluation.provenance: hashes are those of the files, values those of the params."""
 
 import hashlib
 import json
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from tasks.evaluation.provenance import describe_provenance
 from tasks.params import Params
-from tasks.provenance import describe_provenance
 
 
 def test_what_a_report_rests_on_is_named(project: Path, configure: Callable[..., Params]) -> None:

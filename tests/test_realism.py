@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.compositing import Box, Contact, Placement, clean_plate, cut_object, paste
 from tasks.index import PHOTOGRAPHS, read_table, write_table
 from tasks.mine import plan_mine
+from tasks.mining.compositing import Box, Contact, Placement, clean_plate, cut_object, paste
+from tasks.mining.realism import border_features, measure_tell_tales, probe_auc
+from tasks.mining.recipes import RECIPES
 from tasks.params import Params
-from tasks.realism import border_features, measure_tell_tales, probe_auc
-from tasks.recipes import RECIPES
 
 
 def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,8 +12,8 @@ import skimage.color
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import recolor
-from tasks.recolor import (
+from tasks.color import recolor
+from tasks.color.recolor import (
     IDENTITY,
     LARGEST_RATIO,
     STEPS_PER_LEVEL,

@@ -18,9 +18,9 @@ from flows import registry
 from flows.registry import CHALLENGER, CHAMPION, PREVIOUS, REQUIREMENTS, fetch_artifact, fetch_model, find_version, list_versions
 from flows.tracking import open_store, tracked_execution
 from models.harmonizer import HarmonizerConfig, build_harmonizer
-from tasks.harmonize import harmonize_image
 from tasks.harmonizer_files import load_harmonizer, save_harmonizer
 from tasks.images import decode_image, encode_png
+from tasks.rendering.harmonize import harmonize_image
 
 # --- Without MLflow ---------------------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tasks.measurements import PER_IMAGE
+from tasks.evaluation.measurements import PER_IMAGE
 from tasks.params import Params, Release
 from tasks.release import Figures, Rule, Verdict, judge, mean_difference_bound, pair_images
 

@@ -1,4 +1,4 @@
-"""Witnesses of tasks.render: the torch form, float64 arithmetic, and what must not change, for the compiled and the OpenCV form alike."""
+"""Witnesses of rendering: the torch form, float64 arithmetic, and what must not change, for the compiled and the OpenCV form alike."""
 
 from dataclasses import replace
 
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from models.curves import apply_curves
 from models.harmonizer import Edit, HarmonizerConfig, ParametricHarmonizer
 from models.shading import shading_map
-from tasks import render
 from tasks.images import to_tensor, to_uint8
-from tasks.render import EditArrays, curve_tables, edit_arrays, render_edit, shading_gains
+from tasks.rendering import render
+from tasks.rendering.render import EditArrays, curve_tables, edit_arrays, render_edit, shading_gains
 
 FORMS = ["compiled", "opencv"]
 

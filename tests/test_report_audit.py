@@ -1,12 +1,12 @@
-"""Witnesses of tasks.report_audit: an index written by hand, counted by hand."""
+"""Witnesses of tasks.evaluation.report_audit: an index written by hand, counted by hand."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.evaluation.report_audit import audit_index
 from tasks.index import TABLES, write_table
-from tasks.report_audit import audit_index
 
 
 def row_of(table: str, **values: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Witnesses of tasks.report_cases: what is shown is the file at its own shape, changed by the very edit that was measured."""
+"""Witnesses of tasks.evaluation.report_cases: what is shown is the file at its own shape, changed by the very edit that was measured."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from models.harmonizer import Harmonizer, HarmonizerConfig, build_harmonizer
+from tasks.evaluation.measurements import HARMONIZED, Changed, Scored
+from tasks.evaluation.metrics import score_flavours
+from tasks.evaluation.report_cases import MAX_SIDE, make_cases, make_real_cases
 from tasks.images import encode_png
-from tasks.measurements import HARMONIZED, Changed, Scored
-from tasks.metrics import score_flavours
 from tasks.params import Benchmark
-from tasks.render import render_edit
-from tasks.report_cases import MAX_SIDE, make_cases, make_real_cases
+from tasks.rendering.render import render_edit
 
 BENCHMARK = Benchmark(source="photos", subset="*", size=48, resize="pillow_bilinear")
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.render import EditArrays
-from tasks.report_page.charts import Scale, histogram, interval, readable, scale_of, scatter, tone_curves
-from tasks.report_page.formats import label_of, number, share, slug, table_of
-from tasks.report_page.pictures import gain_range, outline, shading_picture
+from tasks.evaluation.report_page.charts import Scale, histogram, interval, readable, scale_of, scatter, tone_curves
+from tasks.evaluation.report_page.formats import label_of, number, share, slug, table_of
+from tasks.evaluation.report_page.pictures import gain_range, outline, shading_picture
+from tasks.rendering.render import EditArrays
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 

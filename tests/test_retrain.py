@@ -15,9 +15,9 @@ from flows import retrain, serve
 from flows.processes import Leash
 from flows.registry import Version
 from flows.server import boot_server
-from tasks.inbox import sort_inbox
 from tasks.params import Params
 from tasks.release import Rule, Verdict
+from tasks.retraining.inbox import sort_inbox
 
 ACCEPTED = Verdict((Rule("do_no_harm", 0.9, 0.5, True, "9 of 10"),))
 REFUSED = Verdict((Rule("do_no_harm", 0.1, 0.5, False, "1 of 10"),))

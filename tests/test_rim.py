@@ -38,7 +38,8 @@ def test_moments_are_those_of_the_pixels_on_each_side() -> None:
     row, column = 30, 20  # a window's centre on the outline's inner side
     window = (slice(row - 1, row + 2), slice(column - 1, column + 2))
     inside, outside = pixels[window][region[window]], pixels[window][~region[window]]
-    wanted = np.concatenate([inside.mean(0), outside.mean(0), 3 * (inside.mean(0) - outside.mean(0)), 3 * inside.std(0), 3 * outside.std(0)])
+    step = inside.mean(0) - outside.mean(0)
+    wanted = np.concatenate([inside.mean(0), outside.mean(0), 3 * step, 3 * inside.std(0), 3 * outside.std(0)])
     distances = (features[0, closeness[0] > 0, :15] - torch.from_numpy(wanted).float()).abs().amax(dim=1)
     assert distances.min() < 0.01
 

@@ -1,4 +1,4 @@
-"""Witnesses of tasks.statistics: scipy's bootstrap, permutation and Wilcoxon tests, the normal approximation, and coverage."""
+"""Witnesses of tasks.evaluation.statistics: scipy's bootstrap, permutation and Wilcoxon tests, the normal approximation, and coverage."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.statistics import bootstrap_interval, compare, holm
+from tasks.evaluation.statistics import bootstrap_interval, compare, holm
 
 
 def test_bootstrap_intervals_are_seeded_and_hold_the_mean() -> None:

@@ -1,4 +1,4 @@
-"""Which pictures a study shows, and in which order: laws of tasks/study.py."""
+"""Which pictures a study shows, and in which order: laws of tasks/user_study/study.py."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tasks.images import encode_jpeg, encode_png
-from tasks.study import MASKS, Study, next_comparison, picture_token, read_study
-from tasks.votes import Vote
+from tasks.user_study.study import MASKS, Study, next_comparison, picture_token, read_study
+from tasks.user_study.votes import Vote
 
 RATERS = [f"{number:032x}" for number in range(1, 5)]
 

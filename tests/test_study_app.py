@@ -19,11 +19,11 @@ import pytest
 import uvicorn
 
 from apps.study import HEADERS, MAX_BODY, Poll, create_app
-from tasks.bradley_terry import fit_scores
 from tasks.images import encode_jpeg, encode_png
-from tasks.study import MASKS, Study, read_study
-from tasks.study_scores import score_study
-from tasks.votes import read_votes
+from tasks.user_study.bradley_terry import fit_scores
+from tasks.user_study.scores import score_study
+from tasks.user_study.study import MASKS, Study, read_study
+from tasks.user_study.votes import read_votes
 
 METHODS = ("composite", "ours", "theirs")
 ANN, BOB = "a" * 32, "b" * 32

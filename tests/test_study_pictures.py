@@ -5,15 +5,15 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.baselines import BASELINES, lab_shift
+from tasks.evaluation.baselines import BASELINES, lab_shift
+from tasks.evaluation.methods import Methods
 from tasks.images import encode_png, read_image, read_mask, resize_image
 from tasks.index import COMPOSITES, PHOTOGRAPHS, read_table, write_table
-from tasks.methods import Methods
 from tasks.mine import plan_mine
+from tasks.mining.recipes import RECIPES, render_recipe
 from tasks.params import Params
-from tasks.recipes import RECIPES, render_recipe
-from tasks.study import read_study
-from tasks.study_pictures import write_study_pictures
+from tasks.user_study.pictures import write_study_pictures
+from tasks.user_study.study import read_study
 
 Configure = Callable[..., Params]
 BASELINES_ALONE = Methods(BASELINES, {}, {})

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from flows.study import as_metrics, as_rich_table, study
-from tasks.findings import read_findings
+from tasks.evaluation.findings import read_findings
 from tasks.params import Params
-from tasks.study_scores import fit_study, score_study, write_study_scores
-from tasks.votes import Vote, append_vote
+from tasks.user_study.scores import fit_study, score_study, write_study_scores
+from tasks.user_study.votes import Vote, append_vote
 
 LIKING = {"ours": 1.2, "theirs": 0.0, "composite": -1.2}
 

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks import synthesis
-from tasks.color_transfer import TRANSFERS
-from tasks.params import Weights, load_params
-from tasks.recolor import Illuminants
-from tasks.synthesis import (
+from tasks.color.recolor import Illuminants
+from tasks.color.transfer import TRANSFERS
+from tasks.ingestion import synthesis
+from tasks.ingestion.synthesis import (
     Reason,
     choose_method,
     illuminants_for,
@@ -19,6 +18,7 @@ from tasks.synthesis import (
     measure_change,
     synthesize_composite,
 )
+from tasks.params import Weights, load_params
 
 ROOT = Path(__file__).parents[1]
 LIMITS = load_params(ROOT / "params.yaml").ingest.synthesis

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.votes import Vote, append_vote, last_votes, read_votes
+from tasks.user_study.votes import Vote, append_vote, last_votes, read_votes
 
 RATER = "0123456789abcdef0123456789abcdef"
 
@@ -91,7 +91,7 @@ def test_threads_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
 CASTING = """
 import sys
 from pathlib import Path
-from tasks.votes import Vote, append_vote
+from tasks.user_study.votes import Vote, append_vote
 for number in range(100000):
     vote = Vote(study="s", rater=sys.argv[2], image=str(number), left="a", right="b", choice="left", milliseconds=1)
     append_vote(Path(sys.argv[1]), vote)

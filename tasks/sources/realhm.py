@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.color_transfer import paste
+from tasks.color.transfer import paste
 from tasks.images import encode_png, read_image, read_mask
 from tasks.params import Params
 from tasks.rejects import BadSample, RejectReason

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from tasks.recolor import LUMA, XYZ, blackbody_xy, encode_srgb
+from tasks.color.recolor import LUMA, XYZ, blackbody_xy, encode_srgb
 from tasks.sources.shapes import Distances, Points, Shape, drop, normals, openness, to_own_axes, trace, visibility
 from tasks.sources.textures import Tile, look_up, random_color, random_tile
 

@@ -1,0 +1,1 @@
+"""What stage `evaluate` is made of: who is measured, on what, by which numbers, and the report."""

@@ -1,0 +1,191 @@
+"""What an evaluation leaves behind: means per benchmark and method, a row per image, tables for plots, the cases to look at, a summary."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from tasks.evaluation.findings import Finding
+from tasks.evaluation.measurements import HARMONIZED, Changed, Scored, Summary
+from tasks.files import write_bytes
+from tasks.rendering.render import EditArrays
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ours beside another method on the same images."""
+
+    method: str
+    difference: float  # mean over images of our fMSE minus the other's: below 0 is a gain
+    low: float  # 95 % interval of that mean, over resampled photographs
+    high: float
+    p_value: float | None  # of a paired test that there is no difference, corrected for the number of methods; None where none was made
+    wins: float  # share of images on which ours is better
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """A method's published means, or one of this run's."""
+
+    method: str
+    values: Mapping[str, float]  # by metric, as in `METRICS`; what was not published is left out
+    source: str  # where the numbers stand; "this run" for ours
+    why_not: str = ""  # why they cannot be compared with this run's; empty where they can
+    ours: bool = False  # of this run: the harmonizer, and the methods beside it
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Published rows for a benchmark, ours among them."""
+
+    title: str
+    note: str  # the protocol that comparable rows share
+    metrics: tuple[str, ...]  # the columns, as in `METRICS`
+    rows: tuple[LeaderboardRow, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test image to look at: pictures at the file's own aspect, all of one size, and the edit that was predicted."""
+
+    label: str  # what it stands for: "best tenth", ...
+    measured: Scored | Changed
+    composite: UInt8[np.ndarray, "H W 3"]
+    mask: UInt8[np.ndarray, "H W"]
+    harmonized: UInt8[np.ndarray, "H W 3"]
+    target: UInt8[np.ndarray, "H W 3"] | None  # None of a real composite
+    edit: EditArrays | None  # None where the model is not parametric
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """What the page shows of one benchmark."""
+
+    name: str
+    protocol: str  # one sentence: which data, at which size, resized how
+    methods: Mapping[str, Mapping[str, Any]]  # its part of the summary: `HARMONIZED` is ours, any other names may stand beside it
+    found: Sequence[Scored]
+    cases: Sequence[Case]
+    comparisons: Sequence[Comparison] = ()
+    leaderboards: Sequence[Leaderboard] = ()
+
+
+@dataclass(frozen=True)
+class RealReport:
+    """What the page shows of a benchmark of real composites: nobody knows what they should look like."""
+
+    name: str
+    protocol: str
+    found: Sequence[Changed]
+    cases: Sequence[Case]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the index holds, counted."""
+
+    counts: Sequence[Mapping[str, Any]]  # a row per source and sub-set: those two, "photographs", "objects", "train", "val", "test"
+    rejects: Sequence[Mapping[str, Any]]  # a row per source and reason: "source", "reason", "count", "example"
+    shared_groups: int  # source photographs that stand in more than one split: leaks, so 0
+    duplicates: Sequence[Mapping[str, Any]]  # photographs under several names, a row per source and what was done: "source", "action", ...
+    duplicate_groups: int  # how many photographs those are in truth
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows."""
+
+    benchmarks: Sequence[BenchmarkReport]
+    audit: Audit
+    findings: Mapping[str, Finding]  # by name of the file
+    provenance: Mapping[str, Mapping[str, str]]  # by heading: versions, hashes, values
+    real: Sequence[RealReport] = ()
+
+
+def write_plots(folder: Path, results: Mapping[str, Sequence[Scored]], summary: Summary) -> None:
+    """Two tables for `dvc plots`: a point per pair (untouched against harmonized error), a bar per benchmark and method."""
+    points = [
+        [name, scored.row["key"], f"{scored.fmse('composite'):.2f}", f"{scored.fmse(HARMONIZED):.2f}"]
+        for name, found in results.items() for scored in found
+    ]
+    write_csv(folder / "evaluate_scatter.csv", ["benchmark", "key", "composite_fmse", "harmonized_fmse"], points)
+    bars = [
+        [name, method, *(f"{values[metric]:.4f}" for metric in ("mse", "fmse", "psnr", "ssim"))]
+        for name, methods in summary.items() for method, values in methods.items()
+    ]
+    write_csv(folder / "evaluate_methods.csv", ["benchmark", "method", "mse", "fmse", "psnr", "ssim"], bars)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV file with a header, whole or not at all."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_bytes(path, buffer.getvalue().encode())
+
+
+def chosen_cases(found: Sequence[Scored], num_rows: int, rng: np.random.Generator) -> list[tuple[str, Scored]]:
+    """At most `num_rows` pairs to look at, each with what it stands for: drawn from the best, middle and worst tenth, best first.
+
+    The measure is the harmonized image's foreground error as a share of the composite's.
+    """
+    ranked = sorted(found, key=lambda scored: (scored.fmse(HARMONIZED) / max(scored.fmse("composite"), 1e-9), scored.row["key"]))
+    wanted = min(num_rows, len(ranked))
+    counts = [wanted // 3 + (part < wanted % 3) for part in (0, 2, 1)]  # what does not divide goes to the best, then to the worst
+    tenth = max(*counts, len(ranked) // 10)
+    middle = max(0, len(ranked) // 2 - tenth // 2)
+    spans = {
+        "best tenth": range(tenth), "middle tenth": range(middle, middle + tenth), "worst tenth": range(len(ranked) - tenth, len(ranked))
+    }
+    cases: list[tuple[str, Scored]] = []
+    taken: set[int] = set()
+    for (label, span), count in zip(spans.items(), counts, strict=True):
+        free = [index for index in span if 0 <= index < len(ranked) and index not in taken]
+        drawn = sorted(rng.choice(free, min(count, len(free)), replace=False).tolist()) if free else []
+        taken.update(drawn)
+        cases += [(label, ranked[index]) for index in drawn]
+    return cases
+
+
+def as_markdown(summary: Summary, protocols: Mapping[str, str]) -> str:
+    """The tables as Markdown, and what the numbers mean. protocols: by benchmark, a sentence each."""
+    lines = [
+        "# Benchmark", "",
+        "MSE and fMSE on 0..255, fMSE over the foreground (mask >= 0.5);",
+        "PSNR with peak 255; SSIM with an 11 x 11 Gaussian of sigma 1.5; the background counts as it is (flavour `raw`); means over",
+        "images, with a 95 % bootstrap interval of the mean fMSE. `improved`: the share of images whose fMSE is lower than the",
+        "untouched composite's.", "",
+    ]
+    for name, methods in summary.items():
+        composite = methods["composite"]
+        skipped = f"; {composite['num_skipped']} skipped, their masks are empty at this size" if composite["num_skipped"] else ""
+        lines += [
+            f"## {name}", "", f"{composite['num_images']} test pairs{skipped}. {protocols[name]}", "",
+            "| method | MSE | fMSE | 95 % | median | of composite's | PSNR | fPSNR | SSIM | fSSIM | improved |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        ]
+        for method, values in methods.items():
+            lines.append(
+                f"| {method} | {values['mse']:.2f} | {values['fmse']:.1f} | {values['fmse_low']:.1f} to {values['fmse_high']:.1f} "
+                f"| {values['median_fmse']:.1f} | {values['fmse_of_composites']:.3f} | {values['psnr']:.2f} | {values['fpsnr']:.2f} "
+                f"| {values['ssim']:.4f} | {values['fssim']:.4f} | {values['do_no_harm']:.0%} |"
+            )
+        lines += ["", "fMSE by the foreground's share of the image, in percent:", "", *_bucket_table(methods), ""]
+        lines += [f"The untouched composites differ from their targets by an MSE of {composite['bmse']:.2f} in the background.", ""]
+    return "\n".join(lines)
+
+
+def _bucket_table(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    present = methods["composite"]["buckets"]
+    heads = [f"{bucket} ({values['num_images']})" for bucket, values in present.items()]
+    rows = [
+        f"| {method} | " + " | ".join(f"{values['buckets'][bucket]['fmse']:.1f}" for bucket in present) + " |"
+        for method, values in methods.items()
+    ]
+    return ["| method | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads), *rows]

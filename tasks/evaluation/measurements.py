@@ -1,0 +1,189 @@
+"""The table of an evaluation: one row per test image, method and flavour, in one schema; and what is said of many images."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.evaluation.metrics import (
+    BUCKETS,
+    FLAVOURS,
+    METRICS,
+    Flavour,
+    Scores,
+    average,
+    bucket_of,
+    do_no_harm_rate,
+    medians,
+    relative_to,
+)
+from tasks.evaluation.statistics import bootstrap_interval
+from tasks.files import written_atomically
+from tasks.seeds import numpy_generator
+
+COMPOSITE, HARMONIZED, CHAMPION = "composite", "harmonized", "champion"  # methods: do nothing, the harmonizer, the one that it has to beat
+DIGITS = 6  # significant ones in the JSON: enough to compare, few enough to survive another thread count
+
+Summary = dict[str, dict[str, dict[str, Any]]]  # by benchmark, then by method
+
+_name = pa.dictionary(pa.int32(), pa.string())
+PER_IMAGE = pa.schema([
+    pa.field("benchmark", _name), pa.field("source", _name), pa.field("subset", _name), pa.field("key", pa.string()),
+    pa.field("group", pa.string()),  # the photograph: images of one group are not independent
+    pa.field("label", _name), pa.field("made_by", _name),  # how the composite came to be
+    pa.field("width", pa.int32()), pa.field("height", pa.int32()),  # px, as measured
+    pa.field("num_foreground", pa.int64()),  # px, as measured: mask >= 0.5
+    pa.field("fg_ratio", pa.float32()), pa.field("bucket", _name),  # at the file's own size
+    pa.field("method", _name), pa.field("flavour", _name),
+    *(pa.field(metric, pa.float64()) for metric in METRICS),
+    pa.field("composite_fmse", pa.float64()),  # of the untouched composite, same flavour
+])
+
+# Of real composites, which have no target: one row per image and method.
+CHANGES = pa.schema([
+    pa.field("benchmark", _name), pa.field("source", _name), pa.field("subset", _name), pa.field("key", pa.string()),
+    pa.field("group", pa.string()), pa.field("label", _name), pa.field("width", pa.int32()), pa.field("height", pa.int32()),
+    pa.field("num_foreground", pa.int64()), pa.field("fg_ratio", pa.float32()), pa.field("method", _name), pa.field("change", pa.float64()),
+])
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Every method's metrics on one test pair."""
+
+    row: Mapping[str, Any]  # of the index
+    scores: Mapping[str, Mapping[Flavour, Scores]]  # by method
+    width: int = 0
+    height: int = 0
+    num_foreground: int = 0
+
+    def fmse(self, method: str) -> float:
+        """The method's foreground error, raw."""
+        return self.scores[method]["raw"].fmse
+
+
+@dataclass(frozen=True)
+class Changed:
+    """How far every method moved one real composite, of which nobody knows what it should look like."""
+
+    row: Mapping[str, Any]  # of the index
+    changes: Mapping[str, float]  # by method: mean CIEDE2000 inside the mask, 0 for what nobody touched
+    width: int
+    height: int
+    num_foreground: int
+
+
+def as_table(results: Mapping[str, Iterable[Scored]]) -> pa.Table:
+    """The rows of each benchmark's pairs, in the schema `PER_IMAGE`; every pair must have the method `COMPOSITE`."""
+    rows = [
+        {
+            "benchmark": benchmark, **{column: scored.row[column] for column in ("source", "subset", "key", "group", "label", "fg_ratio")},
+            "made_by": scored.row["method"], "bucket": bucket_of(scored.row["fg_ratio"]),
+            "width": scored.width, "height": scored.height, "num_foreground": scored.num_foreground,
+            "method": method, "flavour": flavour, **asdict(scores), "composite_fmse": scored.scores[COMPOSITE][flavour].fmse,
+        }
+        for benchmark, found in results.items() for scored in found
+        for method, flavours in scored.scores.items() for flavour, scores in flavours.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=PER_IMAGE)
+
+
+def changes_table(results: Mapping[str, Iterable[Changed]]) -> pa.Table:
+    """The rows of each benchmark's real composites, in the schema `CHANGES`."""
+    rows = [
+        {
+            "benchmark": benchmark, **{column: changed.row[column] for column in ("source", "subset", "key", "group", "label", "fg_ratio")},
+            "width": changed.width, "height": changed.height, "num_foreground": changed.num_foreground, "method": method, "change": change,
+        }
+        for benchmark, found in results.items() for changed in found for method, change in changed.changes.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=CHANGES)
+
+
+def write_measurements(path: Path, table: pa.Table) -> None:
+    """Write a table of measurements as Parquet, whole or not at all."""
+    with written_atomically(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_measurements(path: Path) -> pa.Table:
+    """The table that `write_measurements` wrote. ValueError names the file if it is missing or has another schema."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such table; `dvc repro` makes it")
+    found = pq.read_table(path)
+    if not found.schema.equals(PER_IMAGE, check_metadata=False):
+        raise ValueError(f"{path}: columns {found.column_names} where {PER_IMAGE.names} were expected; run `dvc repro` again")
+    return found
+
+
+def summarize(name: str, found: Sequence[Scored], num_pairs: int, seed: int) -> dict[str, dict[str, Any]]:
+    """Per method the raw means, by their own names; medians, intervals, buckets, sub-sets and the other flavours beside them.
+
+    num_pairs: those whose mask was empty too. Intervals are drawn by photograph.
+    """
+    untouched = average([scored.scores[COMPOSITE]["raw"] for scored in found])
+    groups = [scored.row["group"] for scored in found]
+    summary = {}
+    for method in found[0].scores:
+        raw = [scored.scores[method]["raw"] for scored in found]
+        means, middle, fmse = average(raw), medians(raw), [score.fmse for score in raw]
+        low, high = bootstrap_interval(fmse, numpy_generator(seed, "evaluate", "bootstrap", name, method), groups=groups)
+        psnr_low, psnr_high = bootstrap_interval(
+            [score.psnr for score in raw], numpy_generator(seed, "evaluate", "bootstrap", name, method), groups=groups
+        )
+        values: dict[str, Any] = {
+            **means, "num_images": len(raw), "num_skipped": num_pairs - len(raw),
+            **{f"median_{metric}": middle[metric] for metric in ("mse", "fmse", "psnr", "ssim")},
+            "fmse_low": low, "fmse_high": high, "psnr_low": psnr_low, "psnr_high": psnr_high,
+            "fmse_of_composites": relative_to(means, untouched),
+            "do_no_harm": do_no_harm_rate(fmse, [scored.fmse(COMPOSITE) for scored in found]),
+            "buckets": _buckets(found, method), "subsets": _subsets(found, method),
+        }
+        for flavour in FLAVOURS[1:]:
+            values[flavour] = average([scored.scores[method][flavour] for scored in found])
+        summary[method] = _rounded(values)
+    return summary
+
+
+def summarize_changes(found: Sequence[Changed], num_images: int) -> dict[str, dict[str, Any]]:
+    """Per method the mean and median change of real composites; of `num_images`."""
+    return {
+        method: _rounded({
+            "change": float(np.mean([changed.changes[method] for changed in found])),
+            "median_change": float(np.median([changed.changes[method] for changed in found])),
+            "num_images": len(found), "num_skipped": num_images - len(found),
+        })
+        for method in found[0].changes
+    }
+
+
+def _subsets(found: Sequence[Scored], method: str) -> dict[str, dict[str, float]]:
+    """Means over each sub-set, where there are several; the mean over all is not the mean of these."""
+    names = sorted({scored.row["subset"] for scored in found})
+    subsets = {}
+    for name in names if len(names) > 1 else []:
+        inside = [scored.scores[method]["raw"] for scored in found if scored.row["subset"] == name]
+        means = average(inside)
+        subsets[name] = {"num_images": len(inside)} | {metric: means[metric] for metric in ("mse", "fmse", "psnr", "ssim")}
+    return subsets
+
+
+def _buckets(found: Sequence[Scored], method: str) -> dict[str, dict[str, float]]:
+    """Means of the pairs whose foreground covers that much of the image, at the file's own size; empty buckets are left out."""
+    buckets = {}
+    for bucket in BUCKETS:
+        inside = [scored.scores[method]["raw"] for scored in found if bucket_of(scored.row["fg_ratio"]) == bucket]
+        if inside:
+            means = average(inside)
+            buckets[bucket] = {"num_images": len(inside)} | {metric: means[metric] for metric in ("mse", "fmse", "psnr", "fssim")}
+    return buckets
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

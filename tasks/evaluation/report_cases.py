@@ -1,0 +1,69 @@
+"""The cases of the report's page: pictures at the file's own shape, drawn by the very edit that was measured."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.harmonizer import Harmonizer, ParametricHarmonizer
+from tasks.evaluation.evaluation_report import Case, chosen_cases
+from tasks.evaluation.measurements import HARMONIZED, Changed, Scored
+from tasks.evaluation.protocols import Example, read_example
+from tasks.images import read_image, read_mask, resize_image, to_tensor, to_uint8
+from tasks.params import Benchmark
+from tasks.rendering.render import EditArrays, edit_arrays
+
+MAX_SIDE = 640  # px, a picture's longer side
+
+
+def make_cases(
+    model: Harmonizer, found: Sequence[Scored], benchmark: Benchmark, *, num_cases: int, max_megapixels: float, rng: np.random.Generator
+) -> list[Case]:
+    """At most `num_cases` of the best, middle and worst pairs, as `chosen_cases` draws them. BadSample as `read_example`."""
+    return [
+        _make_case(label, scored, model, benchmark, max_megapixels) for label, scored in chosen_cases(found, num_cases, rng)
+    ]
+
+
+def make_real_cases(
+    model: Harmonizer, found: Sequence[Changed], benchmark: Benchmark, *, num_cases: int, max_megapixels: float
+) -> list[Case]:
+    """At most `num_cases` real composites, evenly from those changed least to those changed most. BadSample as `read_example`."""
+    ranked = sorted(found, key=lambda changed: (changed.changes[HARMONIZED], changed.row["key"]))
+    chosen = np.unique(np.linspace(0, len(ranked) - 1, min(num_cases, len(ranked))).round().astype(int))
+    return [
+        _make_case(f"rank {place + 1} of {len(ranked)} by change", ranked[place], model, benchmark, max_megapixels) for place in chosen
+    ]
+
+
+def _make_case(label: str, measured: Scored | Changed, model: Harmonizer, benchmark: Benchmark, max_megapixels: float) -> Case:
+    example = read_example(measured.row, benchmark, max_megapixels=max_megapixels)
+    shown = _pictures(measured.row, max_megapixels)
+    harmonized, edit = _apply(model, example, shown)
+    return Case(label, measured, shown["composite"], shown["mask"], harmonized, shown.get("target"), edit)
+
+
+def _pictures(row: Mapping[str, Any], max_megapixels: float) -> dict[str, np.ndarray]:
+    """composite, mask, target, and the plate where there is one: at the composite's own aspect, no side over `MAX_SIDE`."""
+    found: dict[str, np.ndarray] = {}
+    for name in ("composite", "mask", "target", "plate"):
+        if row.get(f"{name}_path"):
+            read = read_mask if name == "mask" else read_image
+            found[name] = read(Path(row[f"{name}_path"]), max_megapixels=max_megapixels)
+    height, width = found["composite"].shape[:2]
+    scale = min(1.0, MAX_SIDE / max(height, width))
+    return {name: resize_image(image, max(1, round(height * scale)), max(1, round(width * scale))) for name, image in found.items()}
+
+
+def _apply(model: Harmonizer, measured: Example, shown: Mapping[str, np.ndarray]) -> tuple[np.ndarray, EditArrays | None]:
+    """The shown composite harmonized: by the edit predicted for the measured one, or anew where the model has no edit to show."""
+    with torch.inference_mode():
+        composite, mask = to_tensor(shown["composite"]), to_tensor(shown["mask"])
+        plate = to_tensor(shown["plate"]) if model.config.plate else None
+        if not isinstance(model, ParametricHarmonizer):
+            return to_uint8(model(composite, mask, plate).harmonized)[0], None
+        behind = None if measured.plate is None else to_tensor(measured.plate)
+        edit = model.predict(to_tensor(measured.composite), to_tensor(measured.mask), behind)
+        return to_uint8(model.render(edit, composite, mask, plate).harmonized)[0], edit_arrays(edit, model.config)

@@ -1,0 +1,122 @@
+"""Checking in chunks: every sample that no verdict is known of is opened, checked and hashed; verdicts go to the cache.
+
+The order of chunks and the number of threads or processes change nothing: a verdict depends on its sample's files alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tasks.files import read_json, write_bytes
+from tasks.ingestion.check_cache import Verdict, check_key, read_verdicts, rules_digest, write_verdicts
+from tasks.ingestion.checks import CheckedImage, check_composite, check_image, check_mask, check_pair, check_retouch, photograph_row
+from tasks.params import Ingest, Params
+from tasks.rejects import BadSample
+from tasks.sources.candidates import Candidate, CompositeCandidate, PairCandidate, PhotographCandidate, RetouchCandidate
+
+CHUNK_PHOTOGRAPHS = 100  # the unit of retry and of resuming: seconds of work, which a verdict of each sample ends
+
+KINDS = {kind.__name__: kind for kind in (PhotographCandidate, PairCandidate, RetouchCandidate, CompositeCandidate)}
+_CHECKS: dict[type, Callable[[Any, Ingest], dict[str, Any]]] = {
+    PairCandidate: check_pair, RetouchCandidate: check_retouch, CompositeCandidate: check_composite,
+}
+
+
+@dataclass(frozen=True)
+class CheckChunk:
+    """One unit of work: what `folder/chunks/<name>.json` lists; its verdicts go to `folder/<name>.parquet`."""
+
+    name: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class CheckedChunk:
+    """A chunk that is done, how many samples it holds, and how many of them are bad."""
+
+    name: str
+    num_samples: int
+    num_bad: int
+
+
+def verdicts_folder(params: Params) -> Path:
+    """Where verdicts under these params' rules are filed."""
+    return params.paths.work / "ingest" / "checks" / rules_digest(params.ingest)
+
+
+def plan_checks(params: Params, samples: Iterable[tuple[bytes, Candidate]]) -> list[CheckChunk]:
+    """The chunks of those `samples`, each with its check key, that no verdict is known of; a photograph's objects stay in one chunk."""
+    folder = verdicts_folder(params)
+    known = read_verdicts(folder)
+    waiting: dict[tuple[str, str], list[tuple[bytes, Candidate]]] = {}
+    for key, sample in samples:
+        if key not in known:
+            waiting.setdefault((type(sample).__name__, _first_path(sample)), []).append((key, sample))
+    owned = [waiting[name] for name in sorted(waiting)]
+    chunks = [
+        [one for samples_of_one in owned[first:first + CHUNK_PHOTOGRAPHS] for one in samples_of_one]
+        for first in range(0, len(owned), CHUNK_PHOTOGRAPHS)
+    ]
+    return [_write_chunk(folder, chunk) for chunk in chunks]
+
+
+def _first_path(sample: Candidate) -> str:
+    return next(str(value) for name, value in vars(sample).items() if name.endswith("_path"))
+
+
+def _write_chunk(folder: Path, samples: Sequence[tuple[bytes, Candidate]]) -> CheckChunk:
+    name = hashlib.sha256(b"".join(key for key, _ in samples)).hexdigest()[:16]
+    rows = [{"key": key.hex(), "kind": type(sample).__name__, "sample": vars(sample)} for key, sample in samples]
+    write_bytes(folder / "chunks" / f"{name}.json", json.dumps(rows).encode())
+    return CheckChunk(name, folder.as_posix())
+
+
+def check_chunk(params: Params, chunk: CheckChunk) -> CheckedChunk:
+    """Check the samples of one chunk, each photograph opened once; the verdicts are filed together, when all are there.
+
+    A bad sample is a verdict like another. I/O errors that a retry may heal pass through. Raises ValueError naming the file if one is
+    changed while it is looked at.
+    """
+    folder = Path(chunk.folder)
+    rows = read_json(folder / "chunks" / f"{chunk.name}.json")
+    samples = [(bytes.fromhex(row["key"]), KINDS[row["kind"]](**row["sample"])) for row in rows]
+    verdicts: dict[bytes, Verdict] = {}
+    photograph: tuple[str, CheckedImage | BadSample] | None = None
+    for key, sample in samples:
+        if isinstance(sample, PhotographCandidate):
+            if photograph is None or photograph[0] != sample.image_path:
+                photograph = (sample.image_path, _opened(sample.image_path, params.ingest))
+            verdicts[key] = _verdict(sample, partial(_check_object, photograph[1]), params.ingest)
+        else:
+            verdicts[key] = _verdict(sample, _CHECKS[type(sample)], params.ingest)
+        if check_key(sample) != key:
+            raise ValueError(f"{_first_path(sample)}: changed while it was checked, or another file of {sample.key}; run the stage again")
+    write_verdicts(folder / f"{chunk.name}.parquet", {key: json.dumps(verdict) for key, verdict in verdicts.items()})
+    return CheckedChunk(chunk.name, len(samples), sum("facts" not in verdict for verdict in verdicts.values()))
+
+
+def _opened(path: str, limits: Ingest) -> CheckedImage | BadSample:
+    try:
+        return check_image(path, limits)
+    except BadSample as bad:
+        return bad
+
+
+def _check_object(image: CheckedImage | BadSample, sample: PhotographCandidate, limits: Ingest) -> dict[str, Any]:
+    if isinstance(image, BadSample):
+        raise image
+    return photograph_row(sample, image, check_mask(sample.mask_path, image, limits))
+
+
+def _verdict(sample: Any, check: Callable[[Any, Ingest], dict[str, Any]], limits: Ingest) -> Verdict:
+    """What the check adds to what is known of the sample, or why it is bad."""
+    try:
+        row = check(sample, limits)
+    except BadSample as bad:
+        return {"path": bad.path, "reason": bad.reason.value, "detail": str(bad)}
+    named = vars(sample)
+    return {"facts": {column: value for column, value in row.items() if column not in named or named[column] != value}}

@@ -1,0 +1,1 @@
+"""What stage `mine` is made of: objects analysed, paired, placed, pasted and judged."""

@@ -1,0 +1,1 @@
+"""An edit at full resolution, on the files that people have."""

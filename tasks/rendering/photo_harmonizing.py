@@ -1,0 +1,59 @@
+"""A file's picture harmonized in its own encoding: colour profile, transparency and grey seen to."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from models.harmonizer import Harmonizer
+from tasks.images import MaskImage, RgbImage
+from tasks.rendering.color_profiles import carry_edit, to_srgb
+from tasks.rendering.edits import grey_edit
+from tasks.rendering.harmonize import OVERSAMPLING, predict_edit, shrink_levels
+from tasks.rendering.photo import Photo
+from tasks.rendering.render import EditArrays, Levels, MaskLevels, render_edit
+
+
+def predict_photo_edit(model: Harmonizer, photo: Photo, mask: MaskImage, *, plate: RgbImage | None = None) -> EditArrays:
+    """The edit for a file's picture, in the file's own encoding: the network sees it in sRGB, over white where it is transparent.
+
+    mask: of the picture's size. plate: sRGB, of any size. A grey picture gets an edit that keeps it grey. Errors as `predict_edit`.
+    """
+    if photo.pixels.shape[:2] != mask.shape:
+        raise ValueError(f"picture {photo.pixels.shape} and mask {mask.shape} do not belong together")
+    side = OVERSAMPLING * model.config.size
+    small = shrink_levels(photo.pixels, side) if photo.alpha is None else _over_white(photo.pixels, photo.alpha, side)
+    edit = predict_edit(model, to_srgb(small, photo.metadata.icc), shrink_levels(mask, side), plate=plate)
+    carried = carry_edit(edit, photo.metadata.icc)
+    return grey_edit(carried) if photo.grey else carried
+
+
+def render_photo(photo: Photo, mask: MaskImage, edit: EditArrays, *, num_threads: int = 2, in_place: bool = False) -> Photo:
+    """`photo` with `edit`, made for its encoding, applied to the foreground; all else as it was.
+
+    in_place: write over the photo's own pixels, which saves the memory of a picture.
+    """
+    chosen = grey_edit(edit) if photo.grey else edit
+    out = photo.pixels if in_place else None
+    return replace(photo, pixels=render_edit(photo.pixels, mask, chosen, out=out, num_threads=num_threads))
+
+
+def fit_mask(mask: MaskImage, height: int, width: int, *, name: str) -> MaskImage:
+    """`mask` at a picture's size: as it is, or resized where it has the picture's shape to within a pixel of the smaller of the two.
+
+    Raises ValueError naming `name` and both sizes if the shapes differ.
+    """
+    if mask.shape == (height, width):
+        return mask
+    tall, wide = mask.shape
+    apart = min(abs(tall - wide * height / width), abs(wide - tall * width / height)) / max(1.0, tall / height)
+    if apart > 1:
+        raise ValueError(f"{name}: the mask is {wide}x{tall} px and the picture {width}x{height}: of another shape (turned, or cropped?)")
+    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA if tall > height else cv2.INTER_LINEAR))
+
+
+def _over_white(pixels: Levels, alpha: MaskLevels, side: int) -> np.ndarray:
+    """The picture as it is seen on white, shrunk: what lies below full transparency must not bleed into its surroundings."""
+    weights = alpha.astype(np.float32) / np.float32(np.iinfo(alpha.dtype).max)
+    white = np.float32(np.iinfo(pixels.dtype).max)
+    return shrink_levels(np.rint(white + (pixels - white) * weights[..., None]).astype(pixels.dtype), side)

@@ -1,0 +1,1 @@
+"""Asking people: pictures, turns, votes, scores."""
