@@ -11,10 +11,10 @@ SCHEMA = PACKAGE / "params.py"  # says what values may be, not what comes of the
 
 
 @cache
-def code_digest(name: str) -> str:
-    """A hash of the file `tasks/<name>.py` and of all files of tasks/ that it imports, directly or by way of others, but the schema's."""
+def code_digest(root: Path) -> str:
+    """A hash of the file `root` and of all files of tasks/ that it imports, directly or by way of others, but the schema's."""
     digest = hashlib.sha256()
-    for path in sorted(import_closure(PACKAGE / f"{name}.py")):
+    for path in sorted(import_closure(root)):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -7,9 +7,9 @@ from tasks.code_digest import code_digest, import_closure
 
 
 def test_the_closure_is_all_that_an_import_loads(repository):
-    found = import_closure(repository / "tasks" / "checks.py")
+    found = import_closure(repository / "tasks" / "ingestion" / "checks.py")
     names = {path.relative_to(repository / "tasks").as_posix() for path in found}
-    assert {"checks.py", "images.py", "perceptual_hash.py", "rejects.py", "sources/candidates.py"} <= names
+    assert {"ingestion/checks.py", "images.py", "ingestion/perceptual_hash.py", "rejects.py", "sources/candidates.py"} <= names
     assert not names & {"params.py", "ingest.py", "mine.py"}
     for path in found:  # nothing that a file of the closure imports is missing
         for node in ast.walk(ast.parse(path.read_text())):
@@ -29,7 +29,7 @@ def test_the_digest_changes_with_any_file_of_the_closure_and_with_no_other(tmp_p
         path = package / f"{name}.py"
         path.write_text(path.read_text() + "\n")
         code_digest.cache_clear()
-        return code_digest("a")
+        return code_digest(package / "a.py")
 
     first = digest_after("d")
     assert digest_after("d") == digest_after("params") == first

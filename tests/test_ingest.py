@@ -221,7 +221,7 @@ def test_neither_verdicts_nor_parts_of_other_code_are_continued(photos, params, 
 
     first = folders()
     for module in (check_cache, composite_chunks):
-        monkeypatch.setattr(module, "code_digest", lambda name: f"other {name}")
+        monkeypatch.setattr(module, "code_digest", lambda root: f"other {root}")
     second = folders()
     assert not set(first) & set(second)
 

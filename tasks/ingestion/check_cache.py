@@ -33,7 +33,8 @@ _SCHEMA = pa.schema([pa.field("key", pa.binary(16)), pa.field("verdict", pa.stri
 
 def rules_digest(ingest: Ingest) -> str:
     """A name for all that decides a verdict but the files themselves."""
-    values = [ingest.model_dump(mode="json", exclude=_ELSEWHERE), [version(name) for name in DECODERS], code_digest("checks")]
+    settings = ingest.model_dump(mode="json", exclude=_ELSEWHERE)
+    values = [settings, [version(name) for name in DECODERS], code_digest(Path(__file__).with_name("checks.py"))]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

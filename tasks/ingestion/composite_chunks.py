@@ -92,7 +92,7 @@ def _plan_digest(params: Params, objects: Sequence[CheckedObject]) -> str:
     """Another name for other objects, files, settings or code."""
     settings = params.ingest.synthesis.model_dump(mode="json")
     paths = [params.paths.composites.as_posix(), params.paths.raw.as_posix()]
-    digest = hashlib.sha256(json.dumps([params.seed, settings, paths, code_digest("composite_chunks")], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([params.seed, settings, paths, code_digest(Path(__file__))], sort_keys=True).encode())
     for one in objects:
         digest.update(json.dumps([vars(one.candidate), one.phash, one.sha256]).encode())
     return digest.hexdigest()[:16]
