@@ -151,11 +151,12 @@ def test_the_import_contracts_can_fail(house: Path) -> None:
     for name, line in breaches.items():
         with open(house / name, "a") as handle:
             handle.write(f"\n{line}\n")
-    for package in ("apps", "flows", "models"):
+    rooms = [path.parent.relative_to(house).as_posix() for path in house.glob("tasks/*/__init__.py") if path.parent.name != "sources"]
+    for package in ("apps", "flows", "models", *rooms):
         (house / package / "extra.py").write_text('"""A file that nobody gave a layer."""\n')
     run = lint_imports(house)
     assert run.returncode == 1
     assert "Contracts: 0 kept" in run.stdout, "a contract cannot fail"
     breached = ("models.curves", "tasks.seeds", "flows.console", "tasks.train", "tasks.sources.photos", "apps.study")
-    for said in (*breached, "apps.extra", "flows.extra", "models.extra"):
+    for said in (*breached, "apps.extra", "flows.extra", "models.extra", *(f"{room.replace('/', '.')}.extra" for room in rooms)):
         assert said in run.stdout, f"the breach in {said} went unseen"
