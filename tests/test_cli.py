@@ -317,7 +317,7 @@ def test_an_interrupted_folder_goes_on_where_it_ended(
     assert "interrupted; the same command goes on" in capsys.readouterr().err
     assert len(list(Path("out").glob("p*"))) == 1  # the bad one came first
     monkeypatch.undo()
-    os.chdir(folders)
+    monkeypatch.chdir(folders)
     assert run(*BATCH, "--model", model) == 1
     assert capsys.readouterr().out == "3 harmonized, 1 finished before (--overwrite makes them anew), 1 at fault\n"
 
