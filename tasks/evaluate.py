@@ -33,6 +33,7 @@ from tasks.evaluation.report_page.page import write_page
 from tasks.evaluation.standings import compare_with_others, leaderboards_for
 from tasks.files import clear_folder, write_bytes, write_json
 from tasks.harmonizer_files import load_harmonizer
+from tasks.images import read_image
 from tasks.params import Params
 from tasks.seeds import numpy_generator
 
@@ -56,6 +57,7 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
         audit_index(params.paths.index), read_findings(params.paths.metrics) | naturalness_findings(natural),
         describe_provenance(params, lineage or {}),
         [_real_report(name, changed, methods, params) for name, changed in found.changed.items()],
+        {path.stem.removeprefix("sheet_"): read_image(path) for path in sorted(params.paths.mined.glob("sheet_*.png"))},
     )
     report = clear_folder(params.paths.report)
     write_json(params.paths.metrics / "evaluate.json", summary)

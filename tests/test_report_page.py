@@ -84,7 +84,8 @@ def make_report() -> Report:
         shared_groups=0,
         duplicates=[{"source": "photos", "action": "moved", "count": 3, "example": EVIL}], duplicate_groups=2,
     )
-    return Report([first, second], audit, {"shading": finding}, {"Code": {"git commit": "0a1b2c"}, "Values": {"seed": "1"}}, [real])
+    provenance = {"Code": {"git commit": "0a1b2c"}, "Values": {"seed": "1"}}
+    return Report([first, second], audit, {"shading": finding}, provenance, [real], {"hard": flat(RED)})
 
 
 # --- The file ---------------------------------------------------------------------------------------------------------------------------
@@ -136,7 +137,9 @@ def test_ours_never_stands_without_the_baselines_the_number_of_images_and_the_in
 
 def test_sections_appear_only_where_there_is_something_to_show() -> None:
     report = make_report()
-    text = render_page(replace(report, findings={}))
+    text = render_page(replace(report, findings={}, mined={}))
+    assert "contact sheet of" not in text
+    assert "contact sheet of hard mined composites" in render_page(report)
     assert "Ablations and claims" not in text
     assert text.count("rows that cannot be compared, and why") == 1
     assert text.count("no row stands beside ours") == 1  # the second benchmark's
@@ -247,7 +250,7 @@ def is_colour(found: np.ndarray, wanted: tuple[int, int, int]) -> bool:
 def test_the_page_opens_without_a_fault_fetches_nothing_and_shows_every_image(visit: Any, page_file: Path) -> None:
     seen = visit()
     images = seen.evaluate("[...document.images].map(each => [each.complete, each.naturalWidth, each.alt.length])")
-    assert len(images) == 4 * 4 + 3 + 4  # cases of pairs, their shading maps, and a real composite with its own
+    assert len(images) == 4 * 4 + 3 + 4 + 1  # cases of pairs, their shading maps, a real composite with its own, a sheet
     assert all(complete and width > 0 and alt > 10 for complete, width, alt in images)
     assert seen.faults == []
     assert [url for url in seen.requests if not url.startswith("data:")] == [page_file.as_uri()]

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ class Report:
     findings: Mapping[str, Finding]  # by name of the file
     provenance: Mapping[str, Mapping[str, str]]  # by heading: versions, hashes, values
     real: Sequence[RealReport] = ()
+    mined: Mapping[str, UInt8[np.ndarray, "H W 3"]] = field(default_factory=dict)  # contact sheets by difficulty
 
 
 def write_plots(folder: Path, results: Mapping[str, Sequence[Scored]], summary: Summary) -> None:

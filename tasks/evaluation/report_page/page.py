@@ -14,7 +14,7 @@ from tasks.evaluation.evaluation_report import Audit, Report
 from tasks.evaluation.findings import Finding
 from tasks.evaluation.report_page.charts import IntervalRow, axis, interval, interval_chart
 from tasks.evaluation.report_page.formats import counted, fixed, kind_of, label_of, number, share, slug, table_of, thousands
-from tasks.evaluation.report_page.pictures import encode_cases
+from tasks.evaluation.report_page.pictures import encode_cases, encode_sheet
 from tasks.evaluation.report_page.views import benchmark_view, num_images, num_others, real_view
 from tasks.files import write_bytes
 
@@ -39,6 +39,7 @@ def render_page(report: Report) -> str:
     findings = _findings(list(report.findings.values()))
     return _environment().get_template(PAGE).render(
         benchmarks=benchmarks, real=real, findings=findings, audit=_audit(report.audit), provenance=report.provenance,
+        mined=[encode_sheet(name, sheet) for name, sheet in report.mined.items()],
         contents=_contents([*benchmarks, *real], findings), num_baselines=num_others(report.benchmarks),
         num_images=num_images(report.benchmarks),
         style=Markup(style), script=Markup(script), script_hash=_script_hash(script),

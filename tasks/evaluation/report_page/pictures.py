@@ -17,6 +17,7 @@ from tasks.rendering.render import EditArrays, shading_gains
 BUDGET = 7_000_000  # characters of data URIs: with texts and charts the page stays under 10 MB
 SIDES = (640, 512, 384, 256, 192, 128)  # px, a picture's longer side: the first that fits
 JPEG_QUALITY = 90
+SHEET_SIDE, SHEET_QUALITY = 1280, 80
 MAP_SIDE = 160  # px, the shading map's longer side
 BRIGHTER, DARKER, OUTLINE = (214, 143, 28), (45, 96, 196), (128, 128, 128)
 
@@ -50,6 +51,12 @@ def encode_case(case: Case, side: int) -> list[Picture]:
         found.append(Picture(name, _uri("jpeg", encode_jpeg(image, JPEG_QUALITY)), image.shape[1], image.shape[0]))
     mask = shrink_to(case.mask, side)
     return [*found, Picture("mask", _uri("png", encode_png(mask)), mask.shape[1], mask.shape[0])]
+
+
+def encode_sheet(name: str, sheet: UInt8[np.ndarray, "H W 3"]) -> Picture:
+    """A contact sheet, shrunk to `SHEET_SIDE` px where it is larger."""
+    image = shrink_to(sheet, SHEET_SIDE)
+    return Picture(name, _uri("jpeg", encode_jpeg(image, SHEET_QUALITY)), image.shape[1], image.shape[0])
 
 
 def shading_picture(edit: EditArrays, mask: UInt8[np.ndarray, "H W"]) -> Picture:
