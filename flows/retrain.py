@@ -24,7 +24,7 @@ from flows.processes import exit_on_sigterm, follow_parent
 from flows.registry import Version, fetch_model, find_champion, list_versions, promote, register_model
 from flows.server import prefect_api
 from flows.stage import attempt
-from flows.tracking import Execution, absolute_store_uri, end_left_open, tracked_execution
+from flows.tracking import Execution, end_left_open, store_uri, tracked_execution
 from flows.workspace import (
     RAW,
     DataFile,
@@ -177,7 +177,7 @@ def train_candidate(params: Params, batch: Batch, places: Places, execution: Exe
     link_files(batch.files, params.release.inbox, workspace / RAW)
     merge_lists(batch, workspace / RAW, params)
     compiled = str(places.folder.absolute() / "numba")  # kept from run to run, as the workspace is not
-    with inside(workspace, {"MLFLOW_TRACKING_URI": absolute_store_uri(), "NUMBA_CACHE_DIR": compiled, **execution.environment()}):
+    with inside(workspace, {"MLFLOW_TRACKING_URI": store_uri(), "NUMBA_CACHE_DIR": compiled, **execution.environment()}):
         pipeline()
     own = load_params(workspace / "params.yaml")
     return Candidate(workspace / own.paths.harmonizer, commit, workspace / "dvc.lock", list_data(workspace / RAW), own)

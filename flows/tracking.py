@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "attune"
 PARENT = "ATTUNE_PARENT_RUN"  # MLFLOW_RUN_ID would reopen the parent instead of nesting under it
-DEFAULT_URI = "sqlite:///mlflow.db"
+SQLITE = "sqlite:///"
+DEFAULT_URI = f"{SQLITE}mlflow.db"
 FLUSH_SECONDS = 15.0
 BATCH = {"metrics": 1000, "params": 100}  # MLflow's limits on one call
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one, where there is one, reads these files ten times as fast
@@ -147,13 +148,6 @@ class Execution:
         self._client.log_artifact(self.run_id, str(path))
 
 
-def absolute_store_uri() -> str:
-    """`store_uri` for processes in other folders."""
-    uri = store_uri()
-    path = uri.removeprefix("sqlite:///")
-    return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
-
-
 def end_left_open(run_id: str) -> None:
     """End as KILLED a run whose process was killed, and those nested below it that are still open."""
     from mlflow.exceptions import MlflowException
@@ -196,8 +190,12 @@ def read_inputs(stage: str, paths: Mapping[str, str], files: tuple[Path, Path] =
 
 
 def store_uri() -> str:
-    """Where runs and registered models are kept: `MLFLOW_TRACKING_URI`, by default a file in the project's root."""
-    return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+    """Where runs and registered models are kept: `MLFLOW_TRACKING_URI`, by default a file in the project's root. A file's path is absolute:
+    MLflow keeps stores open by their names, whatever the current folder has become.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+    path = uri.removeprefix(SQLITE)
+    return uri if path == uri else f"{SQLITE}{Path(path).absolute()}"
 
 
 def open_store() -> tuple["MlflowClient", str]:

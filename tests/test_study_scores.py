@@ -106,7 +106,7 @@ def test_the_flow_leaves_files_an_mlflow_run_and_a_prefect_artifact(
     study.fn()
     (artifact,) = artifacts
     assert [row["method"] for row in artifact["table"]] == ["ours", "theirs", "composite"]
-    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+    client = mlflow.MlflowClient(f"sqlite:///{project}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("attune").experiment_id])
     scores = json.loads((configure().study.folder / "scores.json").read_text())
     assert run.data.metrics["score.ours"] == scores["methods"][0]["score"]
