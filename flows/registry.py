@@ -24,7 +24,7 @@ import numpy as np
 from rich.table import Table
 
 from flows.console import console, faults_as_lines
-from flows.tracking import open_store, store_uri
+from flows.tracking import SQLITE, open_store, store_uri
 from tasks.images import encode_png
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ MODEL = "attune"
 CHAMPION, CHALLENGER = "champion", "challenger"
 PREVIOUS = "previous_champion"  # tag: the champion that a version took over from; empty for the first
 FOLDER = "artifacts/harmonizer"  # of a logged model: what `load_harmonizer` reads
-SQLITE = "sqlite:///"
 # What the served model's code imports: pinned with each version as installed where it was registered.
 REQUIREMENTS = ("jaxtyping", "mlflow", "numba", "numpy", "opencv-python-headless", "pandas", "pillow", "simplejpeg", "torch")
 
@@ -127,7 +126,7 @@ def _client() -> "MlflowClient":
 def _missing_file() -> Path | None:
     """The file of a local store that is not there: reading must not make one."""
     uri = store_uri()
-    path = Path(uri.removeprefix(SQLITE)).absolute()
+    path = Path(uri.removeprefix(SQLITE))
     return path if uri.startswith(SQLITE) and not path.is_file() else None
 
 

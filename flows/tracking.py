@@ -214,7 +214,7 @@ def open_store() -> tuple["MlflowClient", str]:
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             return client, str(found.experiment_id)
-        local = uri.startswith("sqlite:")  # a tracking server decides for itself
+        local = uri.startswith(SQLITE)  # a tracking server decides for itself
         return client, str(client.create_experiment(EXPERIMENT, Path("mlartifacts").absolute().as_uri() if local else None))
     except MlflowException as error:
         raise ValueError(f"MLFLOW_TRACKING_URI={uri}: {error}") from error
