@@ -26,7 +26,8 @@ from tasks.lut_kernel import apply_lut_uint8
 from tasks.params import Params
 from tasks.sample import Pair
 from tasks.seeds import derive_seed, numpy_generator
-from tasks.shards import EncodedSample, ShardInfo, encode_pair, shard_info, write_manifest, write_shard
+from tasks.shard_samples import write_samples
+from tasks.shards import EncodedSample, ShardInfo, encode_pair, sanitize_key, shard_info, write_manifest, write_shard
 from tasks.syconet_files import load_syconet
 
 Kind = Literal["original", "augmented", "retouched"]
@@ -97,11 +98,12 @@ def write_pair_shard(params: Params, unit: AugmentUnit) -> WrittenShard:
 
 
 def finish_augment(params: Params, results: Sequence[WrittenShard]) -> dict[str, float]:
-    """Write the manifest, by which the folder is complete; counts, bytes, and how strong the composites of each kind are.
+    """Write the table of samples, then the manifest, by which the folder is complete; counts, bytes, how strong composites of a kind are.
 
     Raises ValueError if a planned shard is missing among `results`.
     """
-    missing = {unit.name for unit in _units(params)} ^ {result.info.name for result in results}
+    units = _units(params)
+    missing = {unit.name for unit in units} ^ {result.info.name for result in results}
     if missing:
         raise ValueError(f"{params.paths.shards}: planned and written shards differ by {', '.join(sorted(missing))}")
     counts: dict[str, dict[str, int]] = {"train": {}, "val": {}}
@@ -115,6 +117,7 @@ def finish_augment(params: Params, results: Sequence[WrittenShard]) -> dict[str,
         "counts": counts, "size": params.augment.size, "jpeg_quality": params.augment.jpeg_quality, "copies": params.augment.copies,
         "seed": params.seed, "syconet": _checkpoint_hash(params, "augmented"),
     }
+    write_samples(params.paths.shards, _sample_rows(params, units))
     write_manifest(params.paths.shards, (result.info for result in results), kind="pairs", meta=meta)
     metrics = {f"num_{split}_{kind}": float(count) for split, kinds in counts.items() for kind, count in kinds.items()}
     metrics |= {f"{kind}_fmse": round(total / counts["train"][kind], 3) for kind, total in sums.items()}
@@ -175,6 +178,19 @@ def _jobs(params: Params, split: str, kind: Kind) -> list[dict[str, Any]]:
     return [{**row, "copy": copy} for row in targets.values() for copy in range(params.augment.copies)]
 
 
+def _sample_key(kind: Kind, job: Row) -> str:
+    suffix = {"original": "", "augmented": f"-z{job.get('copy')}", "retouched": f"-{job.get('target')}"}
+    return f"{job['key']}{suffix[kind]}"
+
+
+def _sample_rows(params: Params, units: Sequence[AugmentUnit]) -> Iterator[dict[str, str]]:
+    for unit in units:
+        for job in _jobs(params, unit.split, unit.kind)[unit.first : unit.stop]:
+            facts = {field: job[field] for field in ("source", "subset", "group")}
+            key = sanitize_key(_sample_key(unit.kind, job))
+            yield {"key": key, "split": unit.split, "kind": unit.kind, "parent": job["key"], **facts}
+
+
 def _rows(params: Params, table: str, split: str) -> list[dict[str, Any]]:
     stamp = (params.paths.index / f"{table}.parquet").stat().st_mtime_ns if (params.paths.index / f"{table}.parquet").is_file() else 0
     return _read_rows(params.paths.index, table, split, stamp)
@@ -222,7 +238,7 @@ def _originals(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict
     for row in jobs:
         target, mask = targets.read(row)
         composite = _image(params, row["composite_path"])
-        yield _pair(row, row["key"], "original", (composite, mask, target)), {"method": row["method"]}
+        yield _pair(row, "original", (composite, mask, target)), {"method": row["method"]}
 
 
 def _augmented(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict[str, Any]]]:
@@ -236,7 +252,7 @@ def _augmented(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict
         for row, seed, (target, mask), lut in zip(batch, seeds, photographs, luts, strict=True):
             about = {"parent": row["key"], "copy": row["copy"], "z_seed": seed, "syconet": checkpoint}
             composite = apply_lut_uint8(target, lut, mask)
-            yield _pair(row, f"{row['key']}-z{row['copy']}", "augmented", (composite, mask, target)), about
+            yield _pair(row, "augmented", (composite, mask, target)), about
 
 
 @torch.inference_mode()
@@ -259,12 +275,13 @@ def _retouched(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict
         else:
             mask = random_region(params.augment.size, numpy_generator(params.seed, "retouch region", row["key"], row["target"]))
         about = {"parent": row["key"], "target": row["target"], "region": "mask" if row["mask_path"] else "random"}
-        yield _pair(row, f"{row['key']}-{row['target']}", "retouched", (blend(target, other, mask), mask, target)), about
+        yield _pair(row, "retouched", (blend(target, other, mask), mask, target)), about
 
 
-def _pair(row: Row, key: str, kind: Kind, images: tuple[Image, Mask, Image]) -> Pair:
+def _pair(row: Row, kind: Kind, images: tuple[Image, Mask, Image]) -> Pair:
     composite, mask, target = images
-    return Pair(key=key, kind=kind, source=row["source"], group=row["group"], composite=composite, mask=mask, target=target)
+    names = {"key": _sample_key(kind, row), "kind": kind, "source": row["source"], "group": row["group"]}
+    return Pair(**names, composite=composite, mask=mask, target=target)
 
 
 def _image(params: Params, path: str) -> Image:

@@ -17,6 +17,7 @@ from tasks.images import encode_jpeg, encode_png
 from tasks.index import PAIRS, RETOUCHES, write_table
 from tasks.params import Params
 from tasks.sample import Pair
+from tasks.shard_samples import read_samples
 from tasks.shards import ShardFolder, decode_pair, read_facts, read_manifest
 from tasks.syconet_files import save_syconet
 
@@ -120,6 +121,23 @@ def test_each_kind_is_there_in_full_with_its_provenance(params: Params) -> None:
         assert facts["parent"].startswith(f"starter/{pair.group}.")
     assert len({facts["z_seed"] for _, facts in by_kind["augmented"]}) == 5 * copies
     assert {facts["method"] for _, facts in by_kind["original"]} == {"reinhard"}
+
+
+def test_the_table_of_samples_says_what_each_sample_is_without_opening_it(params: Params) -> None:
+    run(params)
+    for split in ("train", "val", "test"):
+        with ShardFolder(params.paths.shards, split) as folder:
+            assert [row["key"] for row in read_samples(params.paths.shards, split)] == folder.keys
+    found = samples(params, "train")
+    for row, (pair, facts) in zip(read_samples(params.paths.shards, "train"), found, strict=True):
+        assert (row["kind"], row["source"], row["group"]) == (pair.kind, pair.source, pair.group)
+        assert row["parent"] == facts.get("parent", facts["key"])
+    assert {row["subset"] for row in read_samples(params.paths.shards, "train")} == {"photographs", "a"}
+
+
+def test_a_folder_without_its_table_of_samples_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"samples\.parquet: no such table"):
+        read_samples(tmp_path, "train")
 
 
 def test_augmented_composites_differ_inside_the_mask_and_from_one_another_only(params: Params) -> None:
