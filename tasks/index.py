@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from tasks.files import written_atomically
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
+_LACKING = {"2": ("method_params",)}  # columns that tables of an older version do not have yet: read as null
 
 _dictionary = pa.dictionary(pa.int32(), pa.string())
 _identity = [pa.field("key", pa.string()), pa.field("source", _dictionary), pa.field("subset", _dictionary)]
@@ -31,13 +32,17 @@ PHOTOGRAPHS = pa.schema([
     pa.field("image_sha256", pa.string()), pa.field("mask_sha256", pa.string()), pa.field("licence", _dictionary),
 ])
 
-# One row per training or test pair. `method` says how the composite came to be ("published" where it was given);
+# One row per training or test pair. `method` says how the composite came to be ("published" where it was given), `method_params` how
+# strongly: JSON with sorted keys, floats rounded to six decimals, null where nothing is known of it. reinhard, xiao_ma, fecker, pitie:
+# {reference}, the key of the object whose colours were taken. retouch: the fields of `tasks.color.recolor.Retouch`. illuminant: {first,
+# second}, the lights' names. rendered: the lights of scene and object, and what the camera renders as white.
 # `plate_path` is the clean background, null where there is none.
 PAIRS = pa.schema([
     *_identity, *_split,
     pa.field("composite_path", pa.string()), pa.field("mask_path", pa.string()), pa.field("target_path", pa.string()),
     pa.field("plate_path", pa.string()),
-    *_shape, pa.field("label", _dictionary), pa.field("method", _dictionary), pa.field("composite_fmse", pa.float32()),
+    *_shape, pa.field("label", _dictionary), pa.field("method", _dictionary), pa.field("method_params", pa.string()),
+    pa.field("composite_fmse", pa.float32()),
     pa.field("target_phash", pa.uint64()),
     pa.field("composite_sha256", pa.string()), pa.field("mask_sha256", pa.string()), pa.field("target_sha256", pa.string()),
 ])
@@ -133,10 +138,16 @@ def read_table(path: Path, schema: pa.Schema, filters: Any = None) -> list[dict[
     if not path.is_file():
         raise ValueError(f"{path}: no such table; `dvc repro` makes it")
     found = pq.read_schema(path)
-    if not found.equals(schema, check_metadata=False):
-        raise ValueError(f"{path}: columns {found.names} where {schema.names} were expected; run `dvc repro` again")
+    version = (found.metadata or {}).get(b"schema_version", b"").decode()
+    lacking = [name for name in _LACKING.get(version, ()) if name in schema.names]
+    wanted = pa.schema([field for field in schema if field.name not in lacking])
+    if not found.equals(wanted, check_metadata=False):
+        raise ValueError(
+            f"{path}: columns {found.names} of schema version {version or 'unknown'}, where {schema.names} of version {SCHEMA_VERSION} "
+            f"were expected; run `dvc repro` again"
+        )
     rows: list[dict[str, Any]] = pq.read_table(path, filters=filters).to_pylist()
-    return rows
+    return [{**row, **dict.fromkeys(lacking)} for row in rows] if lacking else rows
 
 
 def read_index(folder: Path, name: str, **equal: str) -> list[dict[str, Any]]:

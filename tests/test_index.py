@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import index
-from tasks.index import PHOTOGRAPHS, REJECTS, SCHEMA_VERSION, TABLES, iterate_table, read_index, read_table, write_table
+from tasks.index import PAIRS, PHOTOGRAPHS, REJECTS, SCHEMA_VERSION, TABLES, iterate_table, read_index, read_table, write_table
 
 
 def row(number: int, **changes) -> dict:
@@ -69,6 +69,19 @@ def test_rejects_may_repeat_a_key_and_keep_their_order(tmp_path):
             for path, detail in (("b", "1"), ("a", "2"), ("b", "3"))]
     write_table(tmp_path / "rejects.parquet", rows, REJECTS)
     assert [one["detail"] for one in read_index(tmp_path, "rejects")] == ["2", "1", "3"]
+
+
+def test_a_table_of_the_version_before_is_read_without_what_it_lacks(tmp_path):
+    older = pa.schema([field for field in PAIRS if field.name != "method_params"])
+    write_table(tmp_path / "pairs.parquet", [], older, {"schema_version": "2"})
+    assert read_index(tmp_path, "pairs") == []
+    numbers = {field.name for field in older if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)}
+    filled = {name: 1 if name in numbers else "text" for name in older.names}
+    write_table(tmp_path / "pairs.parquet", [filled], older, {"schema_version": "2"})
+    assert read_index(tmp_path, "pairs") == [{**filled, "method_params": None}]
+    write_table(tmp_path / "pairs.parquet", [filled], older, {"schema_version": "1"})
+    with pytest.raises(ValueError, match=r"schema version 1, where .* of version 3 were expected; run `dvc repro` again"):
+        read_index(tmp_path, "pairs")
 
 
 def test_a_missing_table_and_one_of_another_schema_say_what_to_do(tmp_path):

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.color.recolor import Retouch, apply_retouch
+from tasks.color.transfer import TRANSFERS, bounding_box
 from tasks.images import encode_jpeg, encode_png, read_image, read_mask, resize_image
 from tasks.index import read_index
 from tasks.ingest import SOURCES, finish_ingest, plan_ingest, settle_ingest
@@ -82,6 +84,27 @@ def test_the_index_says_what_is_on_disk(photos, params):
         assert foreground_mse(composite, target, mask) == pytest.approx(row["composite_fmse"], rel=1e-6)
         for name in ("composite", "mask", "target"):
             assert hashlib.sha256(Path(row[f"{name}_path"]).read_bytes()).hexdigest() == row[f"{name}_sha256"]
+
+
+def test_the_index_says_how_each_composite_was_made(photos, params):
+    run(params)
+    rows = read_index(params.paths.index, "pairs")
+    places = {row["key"]: (row["split"], row["group"]) for row in read_index(params.paths.index, "photographs")}
+    transferred = [row for row in rows if row["method"] in TRANSFERS]
+    for row in transferred:
+        split, group = places[json.loads(row["method_params"])["reference"]]
+        assert split == row["split"]
+        assert group != row["group"]
+    retouched = [row for row in rows if row["method"] == "retouch"]
+    for row in retouched:
+        target, mask = read_image(Path(row["target_path"])), read_mask(Path(row["mask_path"]))
+        box = bounding_box(mask)
+        again = apply_retouch(target[box], Retouch(**json.loads(row["method_params"])))
+        difference = again.astype(int)[mask[box] > 0] - read_image(Path(row["composite_path"]))[box][mask[box] > 0]
+        assert np.abs(difference).mean() < 4  # two times JPEG's
+    assert len(transferred) + len(retouched) == len(rows)
+    assert transferred
+    assert retouched
 
 
 def test_composites_differ_from_their_target_in_the_foreground_only_up_to_jpeg(photos, params):

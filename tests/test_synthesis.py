@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.color.recolor import Illuminants
-from tasks.color.transfer import TRANSFERS
+from tasks.color.recolor import Illuminants, Retouch, apply_retouch
+from tasks.color.transfer import TRANSFERS, bounding_box, paste
 from tasks.ingestion import synthesis
 from tasks.ingestion.synthesis import (
     Reason,
@@ -159,7 +159,7 @@ def test_colours_that_no_measured_light_suits_are_rejected():
         nearly_black, disc(), None, None, method="illuminant", rng=np.random.default_rng(0), limits=LIMITS, illuminants=two_lights()
     )
     assert result.reason is Reason.ABSURD
-    assert "no measured change" in str(result.details["cause"])
+    assert "no measured change" in result.cause
 
 
 # --- Composites ---
@@ -176,20 +176,29 @@ def test_a_composite_differs_inside_the_mask_only_and_is_repeatable(method):
     assert result.composite is not None
     assert np.array_equal(result.composite[mask == 0], target[mask == 0])
     assert np.array_equal(result.composite, again.composite)
-    assert dict(result.details) == dict(again.details)
+    assert (result.parameters, result.measured) == (again.parameters, again.measured)
     difference = result.composite[mask > 127].astype(float) - target[mask > 127]
     assert result.fmse == pytest.approx(np.mean(difference**2))
-    assert all(isinstance(value, float | str) for value in result.details.values())
+    assert result.fmse == result.measured["fmse"]
+
+
+def test_a_retouch_is_made_again_from_its_parameters():
+    result = synthesize_composite(
+        scene(5), disc(), None, None, method="retouch", rng=np.random.default_rng(1), limits=LIMITS.model_copy(update=WIDE),
+    )
+    box = bounding_box(disc())
+    changed = apply_retouch(scene(5)[box], Retouch(**result.parameters))
+    assert np.array_equal(result.composite, paste(scene(5), disc(), box, changed.astype(np.float32)))
 
 
 def test_a_retouch_and_an_illuminant_need_no_reference_and_tell_their_parameters():
-    for method, keys in (("retouch", {"exposure", "temperature", "light_range"}), ("illuminant", {"first", "second"})):
+    for method, keys in (("retouch", {"exposure", "temperature", "light", "curves"}), ("illuminant", {"first", "second"})):
         result = synthesize_composite(
             scene(5), disc(), None, None, method=method, rng=np.random.default_rng(1), limits=LIMITS.model_copy(update=WIDE),
             illuminants=two_lights(),
         )
         assert result.composite is not None
-        assert keys <= set(result.details)
+        assert keys <= set(result.parameters)
 
 
 def test_user_faults_are_named():

@@ -4,9 +4,10 @@ Every draw is seeded by the names of the object, the composite and the attempt: 
 """
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tasks.sources.iharmony4 import COMPOSITES, MASKS, TARGETS
 Foreground = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
 MAX_REFERENCE_DRAWS = 16  # past references of the object's own group; then the draw fails
 NO_REFERENCE = "no_reference"
+PARAMETER_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def synthesize_object(planned: PlannedObject, foreground: Foreground, context: S
         files[name] = encode_jpeg(drawn.composite, quality)
         written = decode_image(files[name], name=name)
         rows.append({
-            **shared, "key": key, "composite_path": (folder / name).as_posix(), "method": drawn.method,
+            **shared, "key": key, "composite_path": (folder / name).as_posix(),
+            "method": drawn.method, "method_params": describe_parameters(drawn.parameters),
             "composite_fmse": foreground_mse(written, written_target, mask), "composite_sha256": _sha256(files[name]),
         })
     return ObjectComposites(tuple(rows), tuple(rejects), tuple(files.items()) if rows else ())
@@ -120,27 +123,41 @@ def _draw(
     for attempt in range(context.limits.max_attempts):
         rng = numpy_generator(context.seed, "synthesis", planned.candidate.key, number, attempt)
         method = choose_method(rng, context.limits.weights, has_reference=bool(pool))
-        reference = _draw_reference(planned.candidate, pool, context, rng) if method in TRANSFERS else (None, None)
-        if reference is None:
+        reference = _draw_reference(planned.candidate, pool, rng) if method in TRANSFERS else None
+        if method in TRANSFERS and reference is None:
             reasons[NO_REFERENCE] += 1
             continue
         drawn = synthesize_composite(
-            *foreground, *reference, method=method, rng=rng, limits=context.limits, illuminants=context.illuminants,
+            *foreground, *(context.load(reference) if reference else (None, None)), method=method, rng=rng, limits=context.limits,
+            illuminants=context.illuminants,
         )
         if drawn.composite is not None:
-            return drawn, reasons
+            return replace(drawn, parameters={"reference": reference.key}) if reference else drawn, reasons
         reasons[str(drawn.reason)] += 1
     return None, reasons
 
 
 def _draw_reference(
-    candidate: PhotographCandidate, pool: Sequence[PhotographCandidate], context: SynthesisContext, rng: np.random.Generator,
-) -> Foreground | None:
+    candidate: PhotographCandidate, pool: Sequence[PhotographCandidate], rng: np.random.Generator,
+) -> PhotographCandidate | None:
     for _ in range(MAX_REFERENCE_DRAWS):
         reference = pool[int(rng.integers(len(pool)))]
         if reference.group != candidate.group:
-            return context.load(reference)
+            return reference
     return None
+
+
+def describe_parameters(parameters: Mapping[str, Any]) -> str:
+    """What the index keeps of a change: JSON with sorted keys, floats rounded to `PARAMETER_DIGITS` decimals."""
+    return json.dumps(_rounded(parameters), sort_keys=True)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return round(value, PARAMETER_DIGITS) if isinstance(value, float) else value
 
 
 def _tally(reasons: Counter[str]) -> str:

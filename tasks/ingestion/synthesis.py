@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,7 +54,9 @@ class Synthesized:
     composite: Image | None
     reason: Reason | None
     fmse: float  # squared grey levels inside the mask; 0 for tiny ones
-    details: Mapping[str, float | str] = field(default_factory=dict)  # parameters of the change, and what was measured
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # of the change, as JSON holds them; of a transfer its reference says all
+    measured: Mapping[str, float] = field(default_factory=dict)  # by `measure_change`, where something was made
+    cause: str = ""  # why nothing was made
 
 
 def choose_method(rng: np.random.Generator, weights: Weights, *, has_reference: bool) -> str:
@@ -92,20 +95,20 @@ def synthesize_composite(
     Raises ValueError for an unknown method, a transfer without reference, "illuminant" without `illuminants`, or sizes that differ.
     """
     composite: Image | None
-    details: dict[str, float | str]
+    parameters: dict[str, Any]
     try:
         region_pixels(target, mask)
         if method in TRANSFERS:
-            composite, details = _transferred(target, mask, reference, reference_mask, method=method, rng=rng), {}
+            composite, parameters = _transferred(target, mask, reference, reference_mask, method=method, rng=rng), {}
         else:
-            composite, details = _relit(target, mask, method=method, rng=rng, limits=limits, illuminants=illuminants)
+            composite, parameters = _relit(target, mask, method=method, rng=rng, limits=limits, illuminants=illuminants)
     except TooFewPixels as error:
-        return Synthesized(method, None, Reason.TINY, 0.0, {"cause": str(error)})
+        return Synthesized(method, None, Reason.TINY, 0.0, cause=str(error))
     if composite is None:
-        return Synthesized(method, None, Reason.ABSURD, 0.0, details)
+        return Synthesized(method, None, Reason.ABSURD, 0.0, cause="no measured change of light suits these colours")
     measured = measure_change(target, composite, mask)
     reason = judge(measured, limits)
-    return Synthesized(method, None if reason else composite, reason, measured["fmse"], {**details, **measured})
+    return Synthesized(method, None if reason else composite, reason, measured["fmse"], parameters, measured)
 
 
 def _transferred(
@@ -118,26 +121,23 @@ def _transferred(
 
 def _relit(
     target: Image, mask: Mask, *, method: str, rng: np.random.Generator, limits: Synthesis, illuminants: Illuminants | None
-) -> tuple[Image | None, dict[str, float | str]]:
-    """A foreground changed without a reference, the light's gradient spanning its box; None where nothing suits it."""
+) -> tuple[Image | None, dict[str, Any]]:
+    """A foreground changed without a reference, the light's gradient spanning its box, and how; None where nothing suits it."""
     box = bounding_box(mask)
     crop = target[box]
     if method == "retouch":
         retouch = random_retouch(rng, strength=limits.retouch_strength)
-        changed = apply_retouch(crop, retouch)
-        details: dict[str, float | str] = {name: value for name, value in asdict(retouch).items() if isinstance(value, float)}
-        details["light_range"] = float(np.ptp(retouch.light))
+        changed, parameters = apply_retouch(crop, retouch), asdict(retouch)
     elif method == "illuminant":
         if illuminants is None:
             raise ValueError("method 'illuminant' needs illuminants: ingest.synthesis.weights.illuminant is above 0, but none were loaded")
         change = random_illuminant_change(illuminants, region_pixels(target, mask), rng=rng)
         if change is None:
-            return None, {"cause": "no measured change of light suits these colours"}
-        changed = apply_illuminant_change(crop, change)
-        details = {"first": change.first, "second": change.second}
+            return None, {}
+        changed, parameters = apply_illuminant_change(crop, change), {"first": change.first, "second": change.second}
     else:
         raise ValueError(f"unknown method {method!r}: one of {', '.join([*TRANSFERS, 'illuminant', 'retouch'])}")
-    return paste(target, mask, box, changed.astype(np.float32)), details
+    return paste(target, mask, box, changed.astype(np.float32)), parameters
 
 
 def judge(measured: Mapping[str, float], limits: Synthesis) -> Reason | None:
