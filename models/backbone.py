@@ -99,8 +99,8 @@ def masked_mean(features: Float[Tensor, "B C h w"], mask: Float[Tensor, "B 1 H W
     return (features * weights).sum(dim=(2, 3)) / (weights.sum(dim=(2, 3)) + 1e-3)
 
 
-def region_statistics(image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B S"]:
-    """`NUM_STATISTICS` numbers that tell the colours of the region `mask`.
+def region_statistics(image: Float[Tensor, "B 3 H W"], regions: Float[Tensor, "B R H W"]) -> Float[Tensor, "B R S"]:
+    """`NUM_STATISTICS` numbers that tell the colours of each of an image's `regions`, given as masks.
 
     Of R, G, B, log luma and two opponents the means and the deviations; of R, G and B soft histograms of 8 bins.
 
@@ -108,14 +108,14 @@ def region_statistics(image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 
     whatever the autocast, since variances are differences. All are near 0 for an empty region.
     """
     with torch.autocast(image.device.type, enabled=False):
-        colors, weights = image[:, :, ::2, ::2].float().flatten(2), mask[:, :, ::2, ::2].float().flatten(2)
-        share = weights / (weights.sum(dim=2, keepdim=True) + 1e-3)
+        colors, weights = (stack[:, :, ::2, ::2].float().contiguous().flatten(2) for stack in (image, regions))
+        shares = (weights / (weights.sum(dim=2, keepdim=True) + 1e-3)).transpose(1, 2)
         red, green, blue = colors.unbind(1)
         luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
         channels = torch.stack([red, green, blue, torch.log2(luma + 0.05) / 4, red - green, 0.5 * (red + green) - blue], dim=1)
-        mean = (channels * share).sum(dim=2)
-        variance = ((channels - mean.unsqueeze(2)).square() * share).sum(dim=2)
-        centres = torch.linspace(0, 1, NUM_BINS, device=image.device).view(1, 1, NUM_BINS, 1)
-        bins = relu(1 - (colors.unsqueeze(2) - centres).abs() * (NUM_BINS - 1))
-        histogram = (bins * share.unsqueeze(1)).sum(dim=3)
-        return torch.cat([mean, (variance + 1e-6).sqrt(), histogram.flatten(1)], dim=1)
+        bins = torch.cat([relu(1 - (colors * (NUM_BINS - 1) - centre).abs()) for centre in range(NUM_BINS)], dim=1)
+        means = torch.cat([channels, channels.square(), bins], dim=1) @ shares
+        mean, square = means[:, :6], means[:, 6:12]
+        variance = (square - (2 - shares.sum(dim=1, keepdim=True)) * mean.square()).clamp_min(0)
+        histogram = means[:, 12:].unflatten(1, (NUM_BINS, 3)).transpose(1, 2).flatten(1, 2)
+        return torch.cat([mean, (variance + 1e-6).sqrt(), histogram], dim=1).transpose(1, 2)

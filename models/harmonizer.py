@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from models.backbone import GROUP, group_norm
-from models.curves import apply_curves
+from models.curves import apply_curves, identity_curves
 from models.paper_nets import PaperCurveNet, PaperShadingNet
-from models.shading import ShadingMode, apply_shading, check_shading_limit, shading_map
+from models.shading import NO_SHADING, ShadingMode, apply_shading, check_shading_limit, shading_map
 from models.small_nets import NUM_DESCRIBED, SmallCurveNet, SmallShadingNet, describe, zeroed
 
 DARKEN_BIAS = 4.0  # of the darkening map's logits at the start: 98 % of the way to no change, yet with a gradient
 PAPER_WIDTH, PAPER_GRID = 32, 16
+
+EditParts = Literal["both", "curves", "shading"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class HarmonizerConfig:
     encode_curves: bool = True  # small only: whether curves are told from features too, or from colour statistics alone
     read_rim: bool = False  # small only: whether curves are told from both sides of the mask's outline too
     encoder_size: int = 64  # px, small only: encoders see the input averaged down to it; statistics and rim are read at `size`
+    edit: EditParts = "both"  # parametric only: what is predicted; the other half of the edit changes nothing
 
     def __post_init__(self) -> None:
         check_shading_limit(self.shading, self.shading_limit)
@@ -51,6 +54,8 @@ class HarmonizerConfig:
             raise ValueError(f"size is {self.size} and grid {self.grid}; architecture 'paper' has size 256 or 512 and grid {PAPER_GRID}")
         if self.published and self.architecture != "paper":
             raise ValueError(f"published is set with architecture {self.architecture!r}; only 'paper' was published")
+        if self.edit not in ("both", "curves", "shading"):
+            raise ValueError(f"edit is {self.edit!r}; it must be 'both', 'curves' or 'shading'")
         if min(self.size, self.encoder_size) < 32 or self.size % 2:
             raise ValueError(f"size is {self.size} and encoder_size {self.encoder_size}; they must be at least 32, and size even")
 
@@ -106,7 +111,9 @@ class ParametricHarmonizer(Harmonizer):
         super().__init__()
         self.config = config
         channels = 7 if config.plate else 4
-        self.curve_net, self.shading_net = (_paper_nets if config.architecture == "paper" else _small_nets)(config, channels)
+        curve_net, shading_net = (_paper_nets if config.architecture == "paper" else _small_nets)(config, channels)
+        self.curve_net = None if config.edit == "shading" else curve_net
+        self.shading_net = None if config.edit == "curves" else shading_net
 
     def predict(
         self, composite: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"], plate: Float[Tensor, "B 3 H W"] | None = None
@@ -120,7 +127,10 @@ class ParametricHarmonizer(Harmonizer):
         composite, mask = self._squash(composite), self._squash(mask)
         plate = self._squash(plate) if self.config.plate and plate is not None else None
         known = [composite, mask] if plate is None else [composite, plate, mask]
-        curves = self.curve_net(torch.cat(known, dim=1), composite, mask)
+        curves = self._predict_curves(torch.cat(known, dim=1), composite, mask)
+        if self.shading_net is None:
+            logits = composite.new_full((len(composite), 1, self.config.grid, self.config.grid), NO_SHADING[self.config.shading])
+            return Edit(curves.float(), logits.float())
         # The shading network looks at the toned image; the curves learn from the rendered one alone.
         tinted = apply_curves(composite, curves.detach(), half_pixel=self.config.published)
         toned = blend(tinted, mask, composite if plate is None else plate)
@@ -153,6 +163,12 @@ class ParametricHarmonizer(Harmonizer):
     ) -> Harmonization:
         edit = self.predict(composite, mask, plate)
         return self.render(edit, composite, mask, plate if self.config.plate else None)
+
+    def _predict_curves(self, known: Tensor, composite: Tensor, mask: Tensor) -> Tensor:
+        if self.curve_net is None:
+            return identity_curves(self.config.num_knots, like=composite).expand(len(composite), 3, -1)
+        curves: Tensor = self.curve_net(known, composite, mask)
+        return curves
 
     def _squash(self, image: Tensor) -> Tensor:
         size = self.config.size

@@ -7,7 +7,7 @@ composite's own error, seen directly; where the outline follows a real edge it i
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, silu
+from torch.nn.functional import pad, silu
 
 NUM_SCALES = 3  # of the neighbourhoods on both sides: 3, 6 and 14 px
 NUM_RIM_FEATURES = NUM_SCALES * 15 + 1
@@ -25,29 +25,53 @@ def rim_features(
     up a short outline. image: sRGB-encoded in [0, 1]; H and W even. float32 whatever the autocast, since variances are differences.
     """
     with torch.autocast(image.device.type, enabled=False):
-        image, mask = image.float(), mask.float()
-        outside = 1 - mask
-        sums = torch.cat([image * mask, image.square() * mask, mask, image * outside, image.square() * outside, outside], dim=1)
-        halved = avg_pool2d(sums, 2)
-        pooled = [
-            avg_pool2d(sums, 3, stride=2, padding=1, count_include_pad=False),
-            avg_pool2d(halved, 3, stride=1, padding=1, count_include_pad=False),
-            avg_pool2d(halved, 7, stride=1, padding=3, count_include_pad=False),
-        ]
-        closeness = 4 * pooled[0][:, 6] * pooled[0][:, 13]
-        closeness = closeness * (closeness > MIN_CLOSENESS)
-        features = torch.cat([*(_sides(scale) for scale in pooled), closeness.unsqueeze(1)], dim=1).flatten(2).transpose(1, 2)
-        nearest, places = closeness.flatten(1).topk(min(NUM_POINTS, closeness[0].numel()), dim=1)
-        return features.gather(1, places.unsqueeze(2).expand(-1, -1, features.shape[2])), nearest
+        image, mask = image.float().contiguous(), mask.float().contiguous()
+        values = torch.cat([image, image.square(), torch.ones_like(mask)], dim=1)
+        pooled = neighbourhoods(torch.cat([values * mask, values * (1 - mask)], dim=1))
+        closeness = (4 * pooled[0][:, 6] * pooled[0][:, 13]).flatten(1)
+        nearest, places = (closeness * (closeness > MIN_CLOSENESS)).topk(min(NUM_POINTS, closeness.shape[1]), dim=1)
+        places = places.unsqueeze(1).expand(-1, pooled[0].shape[1], -1)
+        sides = [_sides(scale.flatten(2).gather(2, places)) for scale in pooled]
+        return torch.cat([*sides, nearest.unsqueeze(1)], dim=1).transpose(1, 2), nearest
 
 
-def _sides(sums: Float[Tensor, "B 14 h w"]) -> Float[Tensor, "B 15 h w"]:
+def neighbourhoods(values: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B C H/2 W/2"]]:
+    """The means of `values` over squares of 3, 6 and 14 px around every second pixel; of what lies inside the image, at its edge.
+
+    On a CPU in a fifth of the time of three poolings: squares are summed along columns, then along rows, and share their parts.
+    """
+    sums, counts = _square_sums(values), _square_sums(torch.ones_like(values[:1, :1]))
+    return [total / count for total, count in zip(sums, counts, strict=True)]
+
+
+def _square_sums(values: Tensor) -> list[Tensor]:
+    upper, lower = values[..., 0::2, :], values[..., 1::2, :]
+    two = upper + lower
+    three = two.clone()
+    three[..., 1:, :] += lower[..., :-1, :]
+    small = three[..., 0::2] + three[..., 1::2]
+    small[..., 1:] += three[..., 1:-1:2]
+    cells = two[..., 0::2] + two[..., 1::2]
+    return [small, *(_summed(_summed(cells, width, -2), width, -1) for width in (3, 7))]
+
+
+def _summed(values: Tensor, width: int, dim: int) -> Tensor:
+    """The sums over `width` neighbours along `dim`, nothing beyond the edge."""
+    count, beyond = values.shape[dim], width // 2
+    padded = pad(values, (beyond, beyond) if dim == -1 else (0, 0, beyond, beyond))
+    sums = padded.narrow(dim, 0, count).clone()
+    for shift in range(1, width):
+        sums += padded.narrow(dim, shift, count)
+    return sums
+
+
+def _sides(sums: Float[Tensor, "B 14 P"]) -> Float[Tensor, "B 15 P"]:
     inside, inside_spread = _moments(sums[:, :7])
     outside, outside_spread = _moments(sums[:, 7:])
     return torch.cat([inside, outside, 3 * (inside - outside), 3 * inside_spread, 3 * outside_spread], dim=1)
 
 
-def _moments(sums: Float[Tensor, "B 7 h w"]) -> tuple[Tensor, Tensor]:
+def _moments(sums: Float[Tensor, "B 7 P"]) -> tuple[Tensor, Tensor]:
     mean = sums[:, :3] / (sums[:, 6:] + EPSILON)
     variance = sums[:, 3:6] / (sums[:, 6:] + EPSILON) - mean.square()
     return mean, (variance.clamp_min(0) + 1e-5).sqrt()

@@ -10,6 +10,8 @@ from torch.nn.functional import interpolate
 
 ShadingMode = Literal["darken", "symmetric"]
 
+NO_SHADING: dict[ShadingMode, float] = {"darken": 20.0, "symmetric": 0.0}  # the logit whose gain is 1, exactly in float32
+
 
 def shading_map(
     logits: Float[Tensor, "B 1 g g"], height: int, width: int, *, mode: ShadingMode, limit: float

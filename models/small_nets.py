@@ -83,7 +83,8 @@ class SmallShadingNet(nn.Module):
 
 def describe(image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B S"]:
     """The colour statistics of the foreground and of the background, and the foreground's share of the image."""
-    return torch.cat([region_statistics(image, mask), region_statistics(image, 1 - mask), mask.mean(dim=(1, 2, 3)).unsqueeze(1)], dim=1)
+    statistics = region_statistics(image, torch.cat([mask, 1 - mask], dim=1))
+    return torch.cat([statistics.flatten(1), mask.mean(dim=(1, 2, 3)).unsqueeze(1)], dim=1)
 
 
 def shrunk(image: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B C size size"]:

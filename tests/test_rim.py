@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
-from models.rim import NUM_POINTS, NUM_RIM_FEATURES, RimEncoder, rim_features
+from models.rim import NUM_POINTS, NUM_RIM_FEATURES, RimEncoder, neighbourhoods, rim_features
 
 SIZE = 64
 
@@ -42,6 +43,18 @@ def test_moments_are_those_of_the_pixels_on_each_side() -> None:
     wanted = np.concatenate([inside.mean(0), outside.mean(0), 3 * step, 3 * inside.std(0), 3 * outside.std(0)])
     distances = (features[0, closeness[0] > 0, :15] - torch.from_numpy(wanted).float()).abs().amax(dim=1)
     assert distances.min() < 0.01
+
+
+def test_neighbourhoods_are_torchs_poolings_edges_too() -> None:
+    values = draw(2, 5, 24, 36)
+    halved = avg_pool2d(values, 2)
+    expected = [
+        avg_pool2d(values, 3, stride=2, padding=1, count_include_pad=False),
+        avg_pool2d(halved, 3, stride=1, padding=1, count_include_pad=False),
+        avg_pool2d(halved, 7, stride=1, padding=3, count_include_pad=False),
+    ]
+    for found, pooled in zip(neighbourhoods(values), expected, strict=True):
+        torch.testing.assert_close(found, pooled, atol=1e-6, rtol=0)
 
 
 def test_points_lie_on_the_outline_and_nearest_come_first() -> None:
