@@ -201,6 +201,26 @@ def test_the_first_step_moves_curves_and_shading() -> None:
     assert model.shading_net.head.weight.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize(("shading", "limit"), [("symmetric", 1.6), ("darken", 0.5)])
+def test_one_half_of_the_edit_alone_leaves_the_other_at_no_change(shading: str, limit: float) -> None:
+    composite, mask, _ = scenes()
+    shapes = {edit: config(edit=edit, shading=shading, shading_limit=limit) for edit in ("both", "curves", "shading")}
+    models = {edit: stirred(build_harmonizer(shape)) for edit, shape in shapes.items()}
+    whole = models["both"]
+    assert isinstance(whole, ParametricHarmonizer)
+    edit = whole.predict(composite, mask)
+    for name, model in models.items():
+        assert isinstance(model, ParametricHarmonizer)
+        model.load_state_dict(whole.state_dict(), strict=False)
+        built = {key.split("_")[0] for key in model.state_dict()}
+        assert built == ({"curve", "shading"} if name == "both" else {name.removesuffix("s")}), "weights that nothing reads"
+    curves, shading_only = models["curves"](composite, mask), models["shading"](composite, mask)
+    torch.testing.assert_close(curves.harmonized, curves.toned)
+    torch.testing.assert_close(curves.edit.curves, edit.curves)
+    torch.testing.assert_close(shading_only.toned, composite)
+    assert (shading_only.harmonized - composite).abs().max() > 0.01
+
+
 @pytest.mark.parametrize("architecture", ["small", "pixel"])
 def test_a_few_steps_learn_to_lift_a_darkened_foreground(architecture: str) -> None:
     torch.manual_seed(0)
@@ -241,6 +261,7 @@ def test_a_model_built_with_a_plate_asks_for_it(architecture: str) -> None:
     ({"shading_limit": 0.6}, "shading_limit is 0.6"),
     ({"architecture": "paper"}, "size is 64 and grid 4"),
     ({"published": True}, "published is set with architecture 'small'"),
+    ({"edit": "neither"}, "edit is 'neither'"),
 ])  # fmt: skip
 def test_a_shape_that_cannot_be_built_is_named(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
