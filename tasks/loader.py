@@ -3,13 +3,14 @@
 The order is one endless stream: epoch after epoch, each a permutation of all samples drawn from (seed, epoch). Step `s` of rank `r` out of
 `R` takes the next `batch_size` samples after the first `(s * R + r) * batch_size`. So every sample comes exactly once an epoch over any
 number of ranks and threads, nothing is dropped or padded, and training goes on at any step without a state to save. (A batch may
-straddle two epochs.)
+straddle two epochs.) Several pools of samples are each such a stream, and interleaved by their weights as evenly as whole samples can be.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +21,20 @@ from jaxtyping import Int, UInt8
 
 from tasks.images import to_tensor
 from tasks.sample import CompositeBatch, Pair, PairBatch
-from tasks.seeds import numpy_generator
+from tasks.seeds import derive_seed, numpy_generator
 from tasks.shards import IMAGES, MASK_MEMBER, Kind, ShardFolder, decode_jpeg_into, decode_mask_member, decode_pair, member
 
 Batch = TypeVar("Batch")
 Stacks = dict[str, UInt8[np.ndarray, "..."]]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Samples that are an endless stream of their own."""
+
+    name: str
+    ids: Int[np.ndarray, " N"]  # of the split's samples
+    weight: float  # its share of the batches, relative to the other pools'
 
 
 class BatchIterator(Iterator[Batch], Generic[Batch]):
@@ -83,15 +93,17 @@ class BatchIterator(Iterator[Batch], Generic[Batch]):
 
 def iter_pair_batches(
     folder: Path, split: str, *, batch_size: int, seed: int, first_step: int = 0, num_threads: int = 2, cache_megabytes: int = 0,
-    rank: int = 0, num_ranks: int = 1,
+    rank: int = 0, num_ranks: int = 1, pools: Sequence[Pool] | None = None,
 ) -> BatchIterator[PairBatch]:
     """Endless batches of the pairs of `split`, float32 in [0, 1], from step `first_step` on.
 
-    batch_size: samples per rank. cache_megabytes: decoded samples stay in memory if the whole split fits.
+    batch_size: samples per rank. cache_megabytes: decoded samples stay in memory if the whole split fits. pools: which samples come, and
+    how often; all of them, once an epoch each, where None.
     Raises ValueError naming the file if the shards are missing, damaged, hold no such split or another kind, or images differ in size.
     """
     build, close = _builder(
         folder, split, "pairs", batch_size=batch_size, seed=seed, cache_megabytes=cache_megabytes, rank=rank, num_ranks=num_ranks,
+        pools=pools,
     )
 
     def pairs(step: int) -> PairBatch:
@@ -125,22 +137,66 @@ def read_pairs(folder: Path, split: str, limit: int | None = None) -> list[Pair]
 
 def batch_ids(num_samples: int, step: int, *, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1) -> Int[np.ndarray, " B"]:
     """The samples (0..num_samples - 1) of the batch at `step`: a stretch of the endless stream of permutations."""
-    first = (step * num_ranks + rank) * batch_size
-    positions = np.arange(first, first + batch_size)
+    return _stream(num_samples, _places(step, batch_size, rank, num_ranks), seed)
+
+
+def pooled_ids(
+    pools: Sequence[Pool], step: int, *, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1
+) -> Int[np.ndarray, " B"]:
+    """The samples of the batch at `step`, of each pool so many as its weight says: to within a sample per pool, over any stretch of steps.
+
+    One pool alone is permuted by `seed`, several by seeds of their own, so that their orders have nothing to do with one another.
+    """
+    which, places = interleave([pool.weight for pool in pools], _places(step, batch_size, rank, num_ranks))
     ids = np.empty(batch_size, np.int64)
-    for epoch in range(first // num_samples, (first + batch_size - 1) // num_samples + 1):
-        inside = positions // num_samples == epoch
-        ids[inside] = _permutation(num_samples, seed, epoch)[positions[inside] % num_samples]
+    for number, pool in enumerate(pools):
+        mine = which == number
+        own_seed = seed if len(pools) == 1 else derive_seed(seed, "pool", pool.name)
+        ids[mine] = pool.ids[_stream(len(pool.ids), places[mine], own_seed)]
     return ids
 
 
-@lru_cache(maxsize=8)
+def interleave(weights: Sequence[float], places: Int[np.ndarray, " P"]) -> tuple[Int[np.ndarray, " P"], Int[np.ndarray, " P"]]:
+    """For `places` of a stream that pools of these weights share: which pool fills each, and what place of the pool's own stream it takes.
+
+    The first pool takes its share of the places evenly spaced, the second its share of those left over, and so on: a closed form, so that
+    any place is known without those before it.
+    """
+    which, own = np.full(len(places), len(weights) - 1), places
+    open_ = np.ones(len(places), bool)
+    left = sum(weights)
+    before, after = places, places + 1
+    for number, weight in enumerate(weights[:-1]):
+        taken, next_taken = (np.floor(count * (weight / left)).astype(np.int64) for count in (before, after))
+        mine = open_ & (next_taken > taken)
+        which, own = np.where(mine, number, which), np.where(mine, taken, own)
+        open_ &= ~mine
+        before, after, left = before - taken, after - next_taken, left - weight
+    return which, np.where(open_, before, own)
+
+
+def _places(step: int, batch_size: int, rank: int, num_ranks: int) -> Int[np.ndarray, " B"]:
+    first = (step * num_ranks + rank) * batch_size
+    return np.arange(first, first + batch_size)
+
+
+def _stream(num_samples: int, places: Int[np.ndarray, " P"], seed: int) -> Int[np.ndarray, " P"]:
+    """What stands at `places` of the endless stream of permutations of 0..num_samples - 1."""
+    ids, epochs = np.empty(len(places), np.int64), places // num_samples
+    for epoch in np.unique(epochs):
+        inside = epochs == epoch
+        ids[inside] = _permutation(num_samples, seed, int(epoch))[places[inside] % num_samples]
+    return ids
+
+
+@lru_cache(maxsize=16)
 def _permutation(num_samples: int, seed: int, epoch: int) -> Int[np.ndarray, " N"]:
     return numpy_generator(seed, "loader", epoch).permutation(num_samples)
 
 
 def _builder(
     folder: Path, split: str, kind: Kind, *, batch_size: int, seed: int, cache_megabytes: int, rank: int, num_ranks: int,
+    pools: Sequence[Pool] | None = None,
 ) -> tuple[Callable[[int], Stacks], Callable[[], None]]:
     """A thread-safe function from a step to its batch as uint8 stacks, and one that closes the shards."""
     shards = ShardFolder(folder, split)
@@ -153,34 +209,41 @@ def _builder(
     except BaseException:
         shards.close()
         raise
-    store = _Decoder(shards, kind, (shape[0], shape[1]), cache_megabytes << 20)
+    chosen = pools or [Pool("all", np.arange(len(shards)), 1.0)]
+    used = np.unique(np.concatenate([pool.ids for pool in chosen]))
+    store = _Decoder(shards, kind, (shape[0], shape[1]), used, cache_megabytes << 20)
 
     def build(step: int) -> Stacks:
-        return store.decode(batch_ids(len(shards), step, batch_size=batch_size, seed=seed, rank=rank, num_ranks=num_ranks))
+        return store.decode(pooled_ids(chosen, step, batch_size=batch_size, seed=seed, rank=rank, num_ranks=num_ranks))
 
     return build, shards.close
 
 
 class _Decoder:
-    """Decodes samples into stacks, and keeps them where all of them fit the budget."""
+    """Decodes samples into stacks, and keeps them where all that are `used` fit the budget."""
 
-    def __init__(self, shards: ShardFolder, kind: Kind, shape: tuple[int, int], budget: int) -> None:
+    def __init__(
+        self, shards: ShardFolder, kind: Kind, shape: tuple[int, int], used: Int[np.ndarray, " N"], budget: int
+    ) -> None:
         self.shards = shards
         self.fields = IMAGES[kind]
         self.shape = shape
         sample_bytes = shape[0] * shape[1] * (3 * len(self.fields) + 1)
-        fits = len(shards) * sample_bytes <= budget
-        self.cache = self._empty(len(shards)) if fits else None
-        self.cached = np.zeros(len(shards), bool)
+        self.cache = self._empty(len(used)) if len(used) * sample_bytes <= budget else None
+        self.cached = np.zeros(len(used), bool)
+        self.slots = np.zeros(len(shards), np.int64)  # where in the cache a sample lies
+        self.slots[used] = np.arange(len(used))
 
     def decode(self, ids: Int[np.ndarray, " B"]) -> Stacks:
         """The samples `ids` as stacks of shape (B, H, W, 3), and (B, H, W) for the mask."""
         if self.cache is not None:
-            for index in ids[~self.cached[ids]]:
+            slots = self.slots[ids]
+            for index, slot in zip(ids, slots, strict=True):
                 # two threads may fill one slot at once: with the same bytes, so either is right
-                self._decode_into(int(index), self.cache, int(index))
-                self.cached[index] = True
-            return {field: stack[ids] for field, stack in self.cache.items()}
+                if not self.cached[slot]:
+                    self._decode_into(int(index), self.cache, int(slot))
+                    self.cached[slot] = True
+            return {field: stack[slots] for field, stack in self.cache.items()}
         stacks = self._empty(len(ids))
         for slot, index in enumerate(ids):
             self._decode_into(int(index), stacks, slot)

@@ -203,11 +203,13 @@ class Train(Section):
     grad_clip: Positive
     supervised_warmup_steps: Natural
     adversarial_share: Share
+    alternation: Literal["bernoulli", "strict"]
     discriminate_pairs: bool
     reconstruction_weight: Share
     discriminator_width: Count
     discriminator_lr: Positive
     balanced_adversarial: bool
+    augmentation: Literal["none", "static", "dynamic"]
     jitter: Share
     region_share: Share
     natural_share: Share

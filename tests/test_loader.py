@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.loader import batch_ids, iter_composite_batches, iter_pair_batches, read_pairs
+from tasks.loader import Pool, batch_ids, interleave, iter_composite_batches, iter_pair_batches, pooled_ids, read_pairs
 from tasks.sample import Pair, PairBatch, RealComposite
 from tasks.shards import encode_composite, encode_pair, write_manifest, write_shard
 
@@ -155,3 +155,52 @@ def test_a_missing_split_is_named(folder: Path) -> None:
 def test_a_limited_reading_is_spread_over_the_split(folder: Path) -> None:
     assert [pair.key for pair in read_pairs(folder, "train", limit=3)] == ["k00", "k03", "k07"]
     assert len(read_pairs(folder, "train", limit=99)) == NUM_PAIRS
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(1, 12), min_size=1, max_size=4), st.lists(st.floats(0.05, 5), min_size=4, max_size=4), st.integers(1, 9),
+    st.integers(1, 4),
+)
+def test_every_pool_is_a_stream_of_its_own_and_takes_its_share(
+    sizes: list[int], weights: list[float], batch_size: int, num_ranks: int
+) -> None:
+    ends = np.cumsum([0, *sizes])
+    pools = [Pool(f"p{n}", np.arange(ends[n], ends[n + 1]), weights[n]) for n in range(len(sizes))]
+    steps = 120 // (batch_size * num_ranks) + 1
+    stream = np.concatenate([
+        pooled_ids(pools, step, batch_size=batch_size, seed=3, rank=rank, num_ranks=num_ranks)
+        for step in range(steps) for rank in range(num_ranks)
+    ])
+    total = sum(weights[: len(sizes)])
+    for pool in pools:
+        mine = stream[np.isin(stream, pool.ids)]
+        for epoch in range(len(mine) // len(pool.ids)):
+            assert sorted(mine[epoch * len(pool.ids) : (epoch + 1) * len(pool.ids)]) == sorted(pool.ids)
+        for stop in (len(stream) // 3, len(stream)):
+            assert abs(np.isin(stream[:stop], pool.ids).sum() - stop * pool.weight / total) < len(pools)
+
+
+def test_one_pool_of_all_is_the_plain_order() -> None:
+    for step in range(9):
+        plain = batch_ids(7, step, batch_size=3, seed=5)
+        assert pooled_ids([Pool("all", np.arange(7), 0.3)], step, batch_size=3, seed=5).tolist() == plain.tolist()
+
+
+def test_a_place_in_the_mixed_stream_is_known_without_those_before_it() -> None:
+    which, own = interleave([1.0, 2.0, 4.0], np.arange(700))
+    for number, expected in enumerate((100, 200, 400)):
+        assert own[which == number].tolist() == list(range(expected))
+    late = interleave([1.0, 2.0, 4.0], np.arange(500, 700))
+    assert np.array_equal(late[0], which[500:])
+    assert np.array_equal(late[1], own[500:])
+
+
+@pytest.mark.parametrize("cache_megabytes", [0, 1])
+def test_only_the_pools_samples_are_read(folder: Path, cache_megabytes: int) -> None:
+    pools = [Pool("late", np.array([7, 9, 10]), 1.0), Pool("early", np.array([0, 2]), 3.0)]
+    with iter_pair_batches(folder, "train", batch_size=8, seed=1, cache_megabytes=cache_megabytes, pools=pools) as batches:
+        for _ in range(3):
+            seen = identify(next(batches))
+            assert sum(number in (0, 2) for number in seen) == 6
+            assert sum(number in (7, 9, 10) for number in seen) == 2

@@ -9,12 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from models.syconet import SycoNet, SycoNetConfig
 from tasks.harmonizer_files import load_harmonizer
+from tasks.loader import read_pairs
 from tasks.params import Params, load_params
 from tasks.sample import CompositeBatch, Pair, PairBatch, RealComposite
 from tasks.seeds import numpy_generator
+from tasks.shard_samples import write_samples
 from tasks.shards import encode_composite, encode_pair, write_manifest, write_shard
-from tasks.train import Trainer, train
+from tasks.syconet_files import save_syconet
+from tasks.train import train
+from tasks.training.schedules import is_adversarial, learning_rate
+from tasks.training.trainer import Trainer
 
 SIZE = 32
 
@@ -39,6 +45,15 @@ def _pairs(count: int, split: str) -> list[Pair]:
     return pairs
 
 
+def _rows() -> list[dict[str, str]]:
+    """What the samples of the training run are: of its training pairs the last four are SycoNet's copies."""
+    kinds = [("train", "original")] * 6 + [("train", "augmented")] * 4 + [("val", "original")] * 4
+    return [
+        {"key": f"{split}-{n}", "split": split, "kind": kind, "source": "made", "subset": "", "group": f"g{n}", "parent": f"p{n}"}
+        for n, (split, kind) in enumerate(kinds)
+    ]
+
+
 def _composites(count: int) -> list[RealComposite]:
     result = []
     for index in range(count):
@@ -52,7 +67,8 @@ def _composites(count: int) -> list[RealComposite]:
 def tiny(tmp_path: Path) -> Params:
     """Params of a training run of twelve steps, with its shards on disk."""
     params = load_params()
-    paths = params.paths.model_copy(update={name: tmp_path / name for name in ("shards", "mined", "harmonizer", "metrics", "work")})
+    names = ("shards", "mined", "syconet", "harmonizer", "metrics", "work")
+    paths = params.paths.model_copy(update={name: tmp_path / name for name in names})
     section = params.train.model_copy(update={
         "size": SIZE, "width": 8, "num_knots": 6, "grid": 2, "steps": 12, "batch_size": 4, "warmup_steps": 2, "supervised_warmup_steps": 2,
         "adversarial_share": 0.4, "val_every": 3, "threads": 1, "discriminator_width": 8, "ema_decay": 0.5,
@@ -63,6 +79,10 @@ def tiny(tmp_path: Path) -> Params:
         for split, count in (("train", 10), ("val", 4))
     ]
     write_manifest(paths.shards, shards, kind="pairs", meta={})
+    write_samples(paths.shards, _rows())
+    torch.manual_seed(0)
+    config = SycoNetConfig(size=16, latent_dim=2, num_luts=2, lut_dim=3, width=8)
+    save_syconet(paths.syconet, SycoNet(config), config, {})
     mined = write_shard(paths.mined / "train-00000.tar", [encode_composite(c, jpeg_quality=95) for c in _composites(6)], split="train")
     write_manifest(paths.mined, [mined], kind="composites", meta={})
     return params
@@ -113,11 +133,19 @@ def test_a_changed_param_never_resumes_a_foreign_checkpoint(tiny: Params) -> Non
 
 
 def test_the_adversarial_stream_takes_its_share_of_the_steps(tiny: Params) -> None:
-    trainer = Trainer(tiny, torch.device("cpu"))
     num, share = 2000, tiny.train.adversarial_share
-    taken = sum(trainer.is_adversarial(step) for step in range(2, num + 2))
+    taken = sum(is_adversarial(tiny.train, tiny.seed, step) for step in range(2, num + 2))
     assert abs(taken - num * share) < 4 * np.sqrt(num * share * (1 - share))  # four standard deviations of the binomial
-    assert not any(trainer.is_adversarial(step) for step in range(tiny.train.supervised_warmup_steps))
+    assert not any(is_adversarial(tiny.train, tiny.seed, step) for step in range(tiny.train.supervised_warmup_steps))
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, "SASASASA"), (0.25, "SSSASSSA"), (0.4, "SSASASSASA"), (0.0, "SSSS"), (1.0, "AAAA")])
+def test_strict_alternation_spaces_the_adversarial_steps_evenly(tiny: Params, share: float, expected: str) -> None:
+    section = tiny.train.model_copy(update={"alternation": "strict", "adversarial_share": share})
+    first = section.supervised_warmup_steps
+    steps = range(first, first + len(expected))
+    assert "".join("A" if is_adversarial(section, tiny.seed, step) else "S" for step in steps) == expected
+    assert not any(is_adversarial(section, tiny.seed, step) for step in range(first))
 
 
 def test_each_phase_moves_only_its_own_network(tiny: Params) -> None:
@@ -140,13 +168,37 @@ def test_each_phase_moves_only_its_own_network(tiny: Params) -> None:
 
 
 def test_the_learning_rate_warms_up_then_falls_to_its_floor(tiny: Params) -> None:
-    trainer = Trainer(tiny, torch.device("cpu"))
     section = tiny.train
-    rates = [trainer.learning_rate(step) for step in range(section.steps + 1)]
+    rates = [learning_rate(section, step) for step in range(section.steps + 1)]
     assert rates[0] == pytest.approx(section.lr / section.warmup_steps)
     assert max(rates) == pytest.approx(section.lr)
     assert rates[-1] == pytest.approx(section.lr * section.lr_floor)
     assert all(first >= second for first, second in pairwise(rates[section.warmup_steps :]))
+
+
+@pytest.mark.parametrize("augmentation", ["none", "static", "dynamic"])
+def test_validation_is_never_augmented(tiny: Params, augmentation: str) -> None:
+    section = tiny.train.model_copy(update={"augmentation": augmentation, "jitter": 1.0, "region_share": 1.0, "natural_share": 1.0})
+    pairs = read_pairs(tiny.paths.shards, "val")
+    errors = [np.square(pair.composite.astype(float) - pair.target)[pair.mask > 0].mean() for pair in pairs]
+    scores = train(tiny.model_copy(update={"train": section}), _silent, _silent)
+    assert scores["val_composite_fmse"] == pytest.approx(np.mean(errors), rel=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["small", "pixel"])
+def test_any_harmonizer_trains_on_fresh_composites(tiny: Params, architecture: str) -> None:
+    dynamic = tiny.model_copy(update={"train": tiny.train.model_copy(update={"augmentation": "dynamic", "architecture": architecture})})
+    train(dynamic, _silent, _silent)
+    fresh = _weights(dynamic)
+    train(tiny.model_copy(update={"train": dynamic.train.model_copy(update={"augmentation": "none"})}), _silent, _silent)
+    assert any(not torch.equal(tensor, fresh[name]) for name, tensor in _weights(tiny).items())
+
+
+def test_dynamic_training_names_a_missing_syconet(tiny: Params) -> None:
+    paths = tiny.paths.model_copy(update={"syconet": tiny.paths.syconet / "nowhere"})
+    section = tiny.train.model_copy(update={"augmentation": "dynamic"})
+    with pytest.raises(ValueError, match=r"nowhere.*no trained syconet here"):
+        train(tiny.model_copy(update={"train": section, "paths": paths}), _silent, _silent)
 
 
 def test_missing_validation_pairs_are_named(tiny: Params) -> None:

@@ -1,0 +1,171 @@
+"""The networks, their optimizers and the three phases of a step."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from models.discriminator import Discriminator, DiscriminatorConfig
+from models.harmonizer import HarmonizerConfig, build_harmonizer
+from models.losses import discriminator_loss, foreground_l1, foreground_mse, generator_loss, whole_image_l1
+from tasks.params import Params, Train
+from tasks.sample import CompositeBatch, PairBatch
+from tasks.seeds import derive_seed
+from tasks.training.batch_changes import BatchChanges, load_frozen_syconet
+from tasks.training.schedules import is_adversarial, learning_rate
+from tasks.training.validation import harmonize_pairs, score
+
+RECONSTRUCTION = {"whole_l1": whole_image_l1, "foreground_l1": foreground_l1, "foreground_mse": foreground_mse}
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass
+class Progress:
+    """Where training stands: what a checkpoint holds beside weights and optimizers."""
+
+    step: int = 0
+    supervised_steps: int = 0
+    adversarial_steps: int = 0
+    kept_step: int = 0
+    kept_fmse: float = math.inf
+
+
+class Trainer:
+    """The networks, their optimizers and the three phases of a step. `tasks.train` drives it."""
+
+    def __init__(self, params: Params, device: torch.device) -> None:
+        section = params.train
+        self.section, self.seed, self.device = section, params.seed, device
+        self.config = harmonizer_config(section)
+        syconet = load_frozen_syconet(params.paths.syconet, device) if section.augmentation == "dynamic" else None
+        self.changes = BatchChanges(section, params.seed, syconet)
+        torch.manual_seed(derive_seed(params.seed, "train", "weights"))
+        self.harmonizer = _placed(build_harmonizer(self.config), device)
+        self.discriminator = _placed(Discriminator(DiscriminatorConfig(section.size, section.discriminator_width)), device)
+        self.average = AveragedModel(self.harmonizer, multi_avg_fn=get_ema_multi_avg_fn(section.ema_decay), use_buffers=True)
+        self.optimizer = torch.optim.AdamW(self.harmonizer.parameters(), lr=section.lr, weight_decay=section.weight_decay)
+        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=section.discriminator_lr, betas=(0.5, 0.999))
+        self.kept: dict[str, Tensor] = {}
+        self.progress = Progress()
+
+    def step(self, pairs: Iterator[PairBatch], composites: Iterator[CompositeBatch]) -> dict[str, Tensor]:
+        """One step of whichever stream is due; its losses."""
+        progress = self.progress
+        if is_adversarial(self.section, self.seed, progress.step):
+            losses = self.adversarial_step(self.changes.composites(_to_device(next(composites), self.device), progress.step))
+            progress.adversarial_steps += 1
+        else:
+            losses = self.supervised_step(self.changes.pairs(_to_device(next(pairs), self.device), progress.step))
+            progress.supervised_steps += 1
+        progress.step += 1
+        return losses
+
+    def supervised_step(self, batch: PairBatch) -> dict[str, Tensor]:
+        """One harmonizer update towards the target of each pair; the losses."""
+        harmonized = self.harmonizer(batch.composite, batch.mask).harmonized
+        reconstruction = RECONSTRUCTION[self.section.loss](harmonized, batch.target, batch.mask)
+        losses = {"reconstruction": reconstruction}
+        loss = self.section.reconstruction_weight * reconstruction
+        if self.section.discriminate_pairs:
+            losses["adversarial"] = self._adversarial(harmonized, batch.mask)
+            loss = loss + (1 - self.section.reconstruction_weight) * losses["adversarial"]
+        losses["grad_norm"] = self._update(loss)
+        if self.section.discriminate_pairs:
+            losses |= self.discriminator_step(harmonized.detach(), batch.mask, batch.target)
+        return losses
+
+    def adversarial_step(self, batch: CompositeBatch) -> dict[str, Tensor]:
+        """One harmonizer update that makes real composites pass for natural photographs, then one discriminator update; the losses."""
+        plate = batch.plate if self.config.plate else None
+        harmonized = self.harmonizer(batch.composite, batch.mask, plate).harmonized
+        adversarial = self._adversarial(harmonized, batch.mask)
+        grad_norm = self._update((1 - self.section.reconstruction_weight) * adversarial)
+        return {
+            "adversarial": adversarial,
+            "adversarial_grad_norm": grad_norm,
+            **self.discriminator_step(harmonized.detach(), batch.mask, batch.natural),
+        }
+
+    def discriminator_step(self, harmonized: Tensor, mask: Tensor, natural: Tensor) -> dict[str, Tensor]:
+        """One discriminator update (natural: 1 all over; harmonized: 1 outside its mask, 0 inside); its loss and accuracies."""
+        on_fake, on_natural = self.discriminator(harmonized), self.discriminator(natural)
+        loss = discriminator_loss(on_fake, on_natural, mask, balanced=self.section.balanced_adversarial)
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.discriminator_optimizer.step()
+        with torch.no_grad():
+            fake_accuracy = ((on_fake < 0) * mask).sum() / mask.sum().clamp_min(1.0)
+            natural_accuracy = (on_natural > 0).float().mean()
+        return {"discriminator": loss.detach(), "accuracy_on_fake": fake_accuracy, "accuracy_on_natural": natural_accuracy}
+
+    def _adversarial(self, harmonized: Tensor, mask: Tensor) -> Tensor:
+        for parameter in self.discriminator.parameters():
+            parameter.requires_grad_(False)
+        loss = generator_loss(self.discriminator(harmonized), mask, balanced=self.section.balanced_adversarial)
+        for parameter in self.discriminator.parameters():
+            parameter.requires_grad_(True)
+        return loss
+
+    def _update(self, loss: Tensor) -> Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.section, self.progress.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.harmonizer.parameters(), self.section.grad_clip)
+        self.optimizer.step()
+        self.average.update_parameters(self.harmonizer)
+        return norm.detach()
+
+    def validate(self, pairs: PairBatch) -> dict[str, float]:
+        """How the averaged harmonizer does on `pairs`, at the training size; better weights are kept."""
+        scores = score(harmonize_pairs(self.average, pairs), pairs)
+        if self.section.keep == "last" or scores["val_fmse"] < self.progress.kept_fmse:
+            self.progress.kept_fmse, self.progress.kept_step = scores["val_fmse"], self.progress.step
+            self.kept = {name: tensor.detach().clone() for name, tensor in self.average.module.state_dict().items()}
+        return scores
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to go on exactly here."""
+        return {
+            "harmonizer": self.harmonizer.state_dict(),
+            "average": self.average.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "kept": self.kept,
+            "progress": vars(self.progress).copy(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` stands."""
+        self.harmonizer.load_state_dict(state["harmonizer"])
+        self.average.load_state_dict(state["average"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        self.kept = dict(state["kept"])
+        self.progress = Progress(**state["progress"])
+
+
+def harmonizer_config(section: Train) -> HarmonizerConfig:
+    """The architecture that params ask for."""
+    return HarmonizerConfig(
+        architecture=section.architecture, size=section.size, width=section.width, num_knots=section.num_knots, grid=section.grid,
+        shading=section.shading, shading_limit=section.shading_limit, plate=False, encode_curves=section.encode_curves,
+        read_rim=section.read_rim, encoder_size=section.encoder_size,
+    )
+
+
+def _placed(network: Network, device: torch.device) -> Network:
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _to_device(batch: Any, device: torch.device) -> Any:
+    if device.type == "cpu":
+        return batch
+    return type(batch)(*(tensor.to(device, non_blocking=True) for tensor in vars(batch).values()))

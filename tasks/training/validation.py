@@ -1,0 +1,51 @@
+"""How a harmonizer does on held-out pairs while it trains: at the training size, never augmented."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tasks.images import to_tensor
+from tasks.jitter import shrink
+from tasks.loader import read_pairs
+from tasks.params import Params
+from tasks.sample import PairBatch
+
+AT_ONCE = 64  # pairs
+
+
+def read_validation_pairs(params: Params, device: torch.device) -> PairBatch:
+    """At most `train.max_val_pairs` original pairs of the validation split. Raises ValueError if there are none."""
+    pairs = read_pairs(params.paths.shards, "val", limit=params.train.max_val_pairs)
+    if not pairs:
+        raise ValueError(f"{params.paths.shards}: no validation pairs; raise ingest.val_share or add photographs")
+    fields = ("composite", "mask", "target")
+    stacks = (to_tensor(np.stack([getattr(pair, field) for pair in pairs])) for field in fields)
+    return PairBatch(*(shrink(stack, params.train.size).to(device) for stack in stacks))
+
+
+@torch.no_grad()
+def harmonize_pairs(model: nn.Module, pairs: PairBatch) -> Float[Tensor, "B 3 H W"]:
+    """What `model`, in evaluation mode meanwhile, makes of each composite."""
+    model.eval()
+    stacks = zip(pairs.composite.split(AT_ONCE), pairs.mask.split(AT_ONCE), strict=True)
+    harmonized = [model(composite, mask).harmonized for composite, mask in stacks]
+    model.train()
+    return torch.cat(harmonized)
+
+
+def score(harmonized: Float[Tensor, "B 3 H W"], pairs: PairBatch) -> dict[str, float]:
+    """Mean fMSE of `harmonized` and of doing nothing, and the share of the pairs that came out better."""
+    after, before = (_squared_errors(image, pairs.target, pairs.mask) for image in (harmonized, pairs.composite))
+    return {
+        "val_fmse": after.mean().item(),
+        "val_composite_fmse": before.mean().item(),
+        "val_do_no_harm": (after < before).float().mean().item(),
+    }
+
+
+def _squared_errors(image: Tensor, target: Tensor, mask: Tensor) -> Float[Tensor, " B"]:
+    """Squared grey levels inside the hard mask, mean over pixels and channels."""
+    hard = (mask >= 0.5).float()
+    error = ((image - target) * 255.0).square() * hard
+    return error.sum(dim=(1, 2, 3)) / (3.0 * hard.sum(dim=(1, 2, 3))).clamp_min(1.0)

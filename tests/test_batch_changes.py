@@ -1,0 +1,83 @@
+"""Laws of what is done to training batches as a whole."""
+
+import pytest
+import torch
+
+from models.syconet import SycoNet, SycoNetConfig
+from tasks.params import Train, load_params
+from tasks.sample import PairBatch
+from tasks.training.batch_changes import BatchChanges, with_fresh_composites
+
+SIZE = 32
+
+
+@pytest.fixture
+def syconet() -> SycoNet:
+    """One whose tables change colours: the identity's, tinted."""
+    torch.manual_seed(0)
+    model = SycoNet(SycoNetConfig(size=16, latent_dim=3, num_luts=4, lut_dim=5, width=8)).eval().requires_grad_(False)
+    model.basis.mul_(torch.rand(4, 3, 1, 1, 1) * 0.5 + 0.5)
+    return model
+
+
+@pytest.fixture
+def batch() -> PairBatch:
+    generator = torch.Generator().manual_seed(1)
+    target = torch.rand(5, 3, SIZE, SIZE, generator=generator)
+    mask = torch.zeros(5, 1, SIZE, SIZE)
+    mask[..., 8:24, 8:24] = 1
+    mask[..., 8, 8:24] = 0.5
+    return PairBatch(mask * target.sqrt() + (1 - mask) * target, mask, target)
+
+
+@pytest.fixture
+def section() -> Train:
+    return load_params().train.model_copy(update={"size": SIZE})
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_each_pair_gets_one_fresh_composite_of_its_own_target(batch: PairBatch, syconet: SycoNet) -> None:
+    doubled = with_fresh_composites(batch, syconet, _generator(1))
+    count = len(batch.mask)
+    for field in ("composite", "mask", "target"):
+        assert torch.equal(getattr(doubled, field)[:count], getattr(batch, field))
+    assert torch.equal(doubled.target[count:], batch.target)
+    assert torch.equal(doubled.mask[count:], batch.mask)
+    inside = batch.mask.expand_as(batch.target) > 0
+    assert bool((doubled.composite[count:] != batch.target)[inside].float().mean() > 0.9)
+
+
+def test_fresh_composites_leave_the_background_bit_for_bit(batch: PairBatch, syconet: SycoNet) -> None:
+    fresh = with_fresh_composites(batch, syconet, _generator(1)).composite[len(batch.mask) :]
+    outside = (batch.mask == 0).expand_as(batch.target)
+    assert torch.equal(fresh[outside], batch.target[outside])
+    assert bool((fresh >= 0).all())
+    assert bool((fresh <= 1).all())
+
+
+def test_fresh_composites_are_functions_of_the_seed(batch: PairBatch, syconet: SycoNet) -> None:
+    first, again, other = (with_fresh_composites(batch, syconet, _generator(seed)).composite for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_fresh_composites_do_not_teach_syconet(batch: PairBatch, syconet: SycoNet) -> None:
+    syconet.requires_grad_(True)
+    assert not with_fresh_composites(batch, syconet, _generator(1)).composite.requires_grad
+
+
+def test_changes_are_functions_of_seed_and_step(batch: PairBatch, section: Train, syconet: SycoNet) -> None:
+    changes, again = BatchChanges(section, 1, syconet), BatchChanges(section, 1, syconet)
+    assert torch.equal(changes.pairs(batch, 7).composite, again.pairs(batch, 7).composite)
+    assert not torch.equal(changes.pairs(batch, 7).composite, changes.pairs(batch, 8).composite)
+    assert not torch.equal(changes.pairs(batch, 7).composite, BatchChanges(section, 2, syconet).pairs(batch, 7).composite)
+
+
+def test_with_every_change_off_a_batch_is_what_was_read(batch: PairBatch, section: Train) -> None:
+    still = section.model_copy(update={"jitter": 0.0, "region_share": 0.0, "natural_share": 0.0, "whole_jitter": 0.0, "smallest_crop": 1.0})
+    changed = BatchChanges(still, 1).pairs(batch, 3)
+    mirrored = PairBatch(*(stack.flip(-1) for stack in vars(batch).values()))
+    assert any(all(torch.equal(getattr(changed, field), getattr(other, field)) for field in vars(batch)) for other in (batch, mirrored))
