@@ -50,7 +50,7 @@ def harmonize_file(job: Job, settings: Settings) -> EditArrays:
     edit = adjust_edit(proposed_edit(job, photo, mask, settings), settings.strength, shading=settings.shading, curves=settings.curves)
     result = render_photo(photo, mask, edit, num_threads=settings.threads, in_place=True)
     try:
-        data = encode_photo(result, format_of(job.out), quality=settings.quality)
+        data = encode_photo(result, format_of(job.out), quality=settings.quality, num_threads=settings.threads)
     except ValueError as error:
         raise ValueError(f"{job.out}: {error}") from error
     if job.params is not None and not job.params.exists():

@@ -8,7 +8,6 @@ import io
 import struct
 import zlib
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -17,14 +16,12 @@ from jaxtyping import UInt16
 from PIL import Image
 
 from tasks.files import write_bytes
-from tasks.rendering.photo import EXIF_MARK, PHOTOSHOP_MARK, SUFFIXES, Coding, Metadata, Photo, turn_back
+from tasks.rendering.jpeg_writing import encode_jpeg
+from tasks.rendering.photo import SUFFIXES, Coding, Metadata, Photo, turn_back
 from tasks.rendering.tiff_writing import encode_tiff
 
 QUALITY = 95  # of JPEG and lossy WebP where the source names none; 4:4:4
-XMP_MARK, ICC_MARK = b"http://ns.adobe.com/xap/1.0/\x00", b"ICC_PROFILE\x00"
-MAX_SEGMENT = 65533  # bytes of a JPEG segment's payload
 PNG_LEVEL = 3  # of compression
-SAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
 
 
 def write_photo(path: Path, photo: Photo, *, quality: int | None = None) -> None:
@@ -39,7 +36,7 @@ def format_of(path: Path) -> str:
     return SUFFIXES[suffix]
 
 
-def encode_photo(photo: Photo, name: str, *, quality: int | None = None) -> bytes:
+def encode_photo(photo: Photo, name: str, *, quality: int | None = None, num_threads: int = 2) -> bytes:
     """`photo` as the bytes of a file of format `name` (JPEG, PNG, TIFF, WEBP).
 
     quality: 1 to 100, of JPEG and WebP, instead of the source's own. 16 bits become 8 (rounded) where the format has no 16.
@@ -53,7 +50,8 @@ def encode_photo(photo: Photo, name: str, *, quality: int | None = None) -> byte
     if metadata.icc and metadata.icc[16:20] == b"GRAY" and pixels.ndim == 3:
         metadata = replace(metadata, icc=None)  # a profile of grey says nothing about three channels
     if name == "JPEG":
-        return _with_segments(_jpeg(pixels, coding, quality), metadata)
+        coding = coding if quality is None else replace(coding, jpeg_tables=())
+        return encode_jpeg(pixels, coding, metadata, quality=quality or QUALITY, num_threads=num_threads)
     if name == "PNG":
         return _with_chunks(_encoded(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL]), metadata)
     if name == "TIFF":
@@ -81,58 +79,6 @@ def _encoded(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:
     done, buffer = cv2.imencode(suffix, pixels, options)
     assert done, f"{pixels.shape} as {suffix}"
     return bytes(buffer)
-
-
-# --- JPEG -------------------------------------------------------------------------------------------------------------------------------
-
-
-def _jpeg(pixels: np.ndarray, coding: Coding, quality: int | None) -> bytes:
-    """Baseline JPEG. Tables of a standard quality by OpenCV, which is faster; a camera's own by Pillow."""
-    level = quality or (_quality_of(coding.jpeg_tables) if coding.jpeg_tables else QUALITY)
-    if level is None:
-        buffer = io.BytesIO()
-        tables = [list(table) for table in coding.jpeg_tables]
-        Image.fromarray(pixels).save(buffer, "JPEG", qtables=tables, subsampling=coding.jpeg_subsampling)
-        return buffer.getvalue()
-    options = [cv2.IMWRITE_JPEG_QUALITY, level, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLINGS[coding.jpeg_subsampling]]
-    return _encoded(".jpg", pixels, options)
-
-
-def _quality_of(tables: tuple[tuple[int, ...], ...]) -> int | None:
-    """The quality, 1 to 100, by which libjpeg makes these tables; None if they are somebody's own."""
-    return next((quality for quality in range(100, 0, -1) if _standard_tables(quality)[: len(tables)] == tables), None)
-
-
-@cache
-def _standard_tables(quality: int) -> tuple[tuple[int, ...], ...]:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as opened:
-        tables = opened.quantization  # type: ignore[attr-defined]
-        return tuple(tuple(tables[key]) for key in sorted(tables))
-
-
-def _with_segments(jpeg: bytes, metadata: Metadata) -> bytes:
-    """`jpeg` with the metadata as segments behind its JFIF header, which gets the resolution."""
-    end = 4 + struct.unpack_from(">H", jpeg, 4)[0]
-    header = jpeg[:end]
-    if metadata.dpi and all(0 < density < 65536 for density in metadata.dpi):
-        header = header[:13] + struct.pack(">BHH", 1, *(round(density) for density in metadata.dpi)) + header[18:]
-    parts = [header]
-    for marker, payload in ((0xE1, metadata.exif and EXIF_MARK + metadata.exif), (0xE1, metadata.xmp and XMP_MARK + metadata.xmp)):
-        parts += [_segment(marker, payload)] if payload else []
-    if metadata.photoshop:
-        parts.append(_segment(0xED, PHOTOSHOP_MARK + metadata.photoshop))
-    room = MAX_SEGMENT - len(ICC_MARK) - 2
-    pieces = [metadata.icc[start : start + room] for start in range(0, len(metadata.icc), room)] if metadata.icc else []
-    parts += [_segment(0xE2, ICC_MARK + bytes((number, len(pieces))) + piece) for number, piece in enumerate(pieces, 1)]
-    return b"".join([*parts, jpeg[end:]])
-
-
-def _segment(marker: int, payload: bytes) -> bytes:
-    if len(payload) > MAX_SEGMENT:
-        raise ValueError(f"metadata of {len(payload)} bytes fit into no JPEG (at most {MAX_SEGMENT}); choose .tif or .png for the result")
-    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
 
 
 # --- PNG and WebP -----------------------------------------------------------------------------------------------------------------------
