@@ -192,6 +192,7 @@ class Train(Section):
     grid: Annotated[int, Field(ge=2, le=64)]
     shading: Literal["darken", "symmetric"]
     shading_limit: Positive
+    edit: Literal["both", "curves", "shading"]
     loss: Literal["whole_l1", "foreground_l1", "foreground_mse"]
     steps: Count
     batch_size: Count

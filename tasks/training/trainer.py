@@ -157,7 +157,7 @@ def harmonizer_config(section: Train) -> HarmonizerConfig:
     return HarmonizerConfig(
         architecture=section.architecture, size=section.size, width=section.width, num_knots=section.num_knots, grid=section.grid,
         shading=section.shading, shading_limit=section.shading_limit, plate=False, encode_curves=section.encode_curves,
-        read_rim=section.read_rim, encoder_size=section.encoder_size,
+        read_rim=section.read_rim, encoder_size=section.encoder_size, edit=section.edit,
     )
 
 
