@@ -79,8 +79,9 @@ def _finish(params: schema.Params, trainer: Trainer, history: list[dict[str, flo
 
 
 def _inputs(params: schema.Params) -> dict[str, str]:
-    """What the data were: a hash of each shard folder, and of SycoNet where its composites are made here."""
-    inputs = {str(folder): fingerprint(read_json(folder / "manifest.json")) for folder in (params.paths.shards, params.paths.mined)}
+    """What the data were: a hash of each shard folder that is read, and of SycoNet where its composites are made here."""
+    folders = [params.paths.shards, *([params.paths.mined] if params.train.adversarial_share > 0 else [])]
+    inputs = {str(folder): fingerprint(read_json(folder / "manifest.json")) for folder in folders}
     if params.train.augmentation == "dynamic":
         inputs[str(params.paths.syconet)] = sha256((params.paths.syconet / "model.pt").read_bytes()).hexdigest()[:16]
     return inputs

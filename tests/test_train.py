@@ -1,6 +1,7 @@
 """Laws of the dual-stream training, on tiny shards made here."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from tasks.shards import encode_composite, encode_pair, write_manifest, write_sh
 from tasks.syconet_files import save_syconet
 from tasks.train import train
 from tasks.training.schedules import is_adversarial, learning_rate
+from tasks.training.streams import composite_stream
 from tasks.training.trainer import Trainer
 
 SIZE = 32
@@ -199,6 +201,15 @@ def test_dynamic_training_names_a_missing_syconet(tiny: Params) -> None:
     section = tiny.train.model_copy(update={"augmentation": "dynamic"})
     with pytest.raises(ValueError, match=r"nowhere.*no trained syconet here"):
         train(tiny.model_copy(update={"train": section, "paths": paths}), _silent, _silent)
+
+
+def test_training_on_pairs_alone_needs_no_real_composites(tiny: Params) -> None:
+    section = tiny.train.model_copy(update={"adversarial_share": 0.0, "steps": 2, "val_every": 2})
+    shutil.rmtree(tiny.paths.mined)
+    alone = tiny.model_copy(update={"train": section})
+    assert train(alone, _silent, _silent)["adversarial_steps"] == 0
+    with composite_stream(alone, first_step=0) as nothing, pytest.raises(ValueError, match="adversarial_share is 0"):
+        next(nothing)
 
 
 def test_missing_validation_pairs_are_named(tiny: Params) -> None:

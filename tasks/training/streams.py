@@ -22,12 +22,21 @@ def pair_stream(params: Params, *, first_step: int) -> BatchIterator[PairBatch]:
 
 
 def composite_stream(params: Params, *, first_step: int) -> BatchIterator[CompositeBatch]:
-    """The batches of the adversarial steps, from their number `first_step` on. Raises ValueError as `iter_composite_batches` does."""
+    """The batches of the adversarial steps, from their number `first_step` on. Raises ValueError as `iter_composite_batches` does.
+
+    Where `train.adversarial_share` is 0 nothing is opened: real composites need not be there, and asking for a batch is an error.
+    """
     section = params.train
+    if section.adversarial_share == 0:
+        return BatchIterator(_no_batch, lambda: None, first_step=first_step, num_threads=1)
     return iter_composite_batches(
         params.paths.mined, "train", batch_size=section.batch_size, seed=params.seed, first_step=first_step,
         num_threads=1, cache_megabytes=section.cache_megabytes,
     )
+
+
+def _no_batch(step: int) -> CompositeBatch:
+    raise ValueError(f"step {step}: train.adversarial_share is 0, so no step is adversarial")
 
 
 def _pools(params: Params) -> list[Pool] | None:
