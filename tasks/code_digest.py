@@ -7,20 +7,21 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+PACKAGES = (f"{PACKAGE.name}.", "models.")
 SCHEMA = PACKAGE / "params.py"  # says what values may be, not what comes of them
 
 
 @cache
 def code_digest(root: Path) -> str:
-    """A hash of the file `root` and of all files of tasks/ that it imports, directly or by way of others, but the schema's."""
+    """A hash of the file `root` and of all files of tasks/ and models/ that it imports, directly or by way of others, but the schema's."""
     digest = hashlib.sha256()
     for path in sorted(import_closure(root)):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+        digest.update(path.relative_to(PACKAGE.parent).as_posix().removeprefix("tasks/").encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
 def import_closure(root: Path) -> set[Path]:
-    """`root` and all files of tasks/ that it imports, directly or by way of others, but the schema."""
+    """`root` and all files of tasks/ and models/ that it imports, directly or by way of others, but the schema."""
     found = {root}
     waiting = [root]
     while waiting:
@@ -38,5 +39,5 @@ def _imported(path: Path) -> Iterator[Path]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             file = PACKAGE.parent / (name.replace(".", "/") + ".py")
-            if name.startswith(f"{PACKAGE.name}.") and file.is_file():
+            if name.startswith(PACKAGES) and file.is_file():
                 yield file

@@ -30,12 +30,15 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     count: int | None = None  # of images, votes or seeds behind it
-    group: str = ""  # estimates of one group stand together: a data size, a benchmark
+    group: str = ""  # estimates of one group stand together: a benchmark, a model
+    at: float | None = None  # where it stands on the finding's axis, above 0
 
     def __post_init__(self) -> None:
-        numbers = [number for number in (self.value, self.low, self.high) if number is not None]
+        numbers = [number for number in (self.value, self.low, self.high, self.at) if number is not None]
         if not all(map(math.isfinite, numbers)):
-            raise ValueError(f"{self.name}: value, low and high must be finite")
+            raise ValueError(f"{self.name}: value, low, high and at must be finite")
+        if self.at is not None and self.at <= 0:
+            raise ValueError(f"{self.name}: at is {self.at:g}; axes are logarithmic")
         if (self.low is None) != (self.high is None):
             raise ValueError(f"{self.name}: low and high belong together")
         if self.low is not None and self.high is not None and not self.low <= self.high:
@@ -55,10 +58,13 @@ class Finding:
     better: Literal["lower", "higher", "neither"]
     estimates: tuple[Estimate, ...]
     command: str = ""  # that measures it again
+    axis: str = ""  # what every estimate's `at` counts, where they have one: those of one group and name are a line over it
 
     def __post_init__(self) -> None:
         if not self.estimates:
             raise ValueError(f"{self.title}: a finding needs at least one estimate")
+        if any((estimate.at is not None) != bool(self.axis) for estimate in self.estimates):
+            raise ValueError(f"{self.title}: where there is an axis every estimate stands at a place on it, elsewhere none does")
 
 
 _FINDING = TypeAdapter(Finding)

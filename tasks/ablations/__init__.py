@@ -1,0 +1,1 @@
+"""Studies: the claims of the papers checked by many small trainings, each the project's own with other params."""

@@ -1,0 +1,72 @@
+"""A discriminator that no harmonizer was trained against: it learns from untouched composites and natural photographs alone.
+
+That of a training says little of it: whoever was trained to please it does. This one is the same for all configurations.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from models.discriminator import Discriminator, DiscriminatorConfig
+from tasks.ablations.plans import CellPlan, with_values
+from tasks.checkpoints import load_model, save_model
+from tasks.evaluation.methods import Methods
+from tasks.evaluation.protocols import Example, read_example
+from tasks.images import to_tensor
+from tasks.index import read_index
+from tasks.params import Benchmark, Params
+from tasks.training.streams import composite_stream
+from tasks.training.trainer import Trainer
+
+AT_ONCE = 32  # images
+
+
+def train_judge(plan: CellPlan, params: Params, folder: Path) -> dict[str, float]:
+    """Train the discriminator of `plan` on its mined composites, untouched, for `train.steps` steps, and save it; its last figures."""
+    own = with_values(params, plan.params)
+    torch.set_num_threads(own.train.threads)
+    trainer = Trainer(own, torch.device("cpu"))
+    last: Mapping[str, torch.Tensor] = {}
+    with composite_stream(own, first_step=0) as composites:
+        for step in range(own.train.steps):
+            batch = trainer.changes.composites(next(composites), step)
+            last = trainer.discriminator_step(batch.composite, batch.mask, batch.natural)
+    config = DiscriminatorConfig(own.train.size, own.train.discriminator_width)
+    figures = {name: float(value) for name, value in last.items()}
+    save_model(folder, "discriminator", trainer.discriminator, dataclasses.asdict(config), {"steps": own.train.steps, **figures})
+    return figures
+
+
+def load_judge(folder: Path) -> Discriminator:
+    """The discriminator of a folder, in evaluation mode. Raises ValueError as `load_model` does."""
+    return load_model(folder, "discriminator", lambda **config: Discriminator(DiscriminatorConfig(**config)))
+
+
+def judge_composites(params: Params, judge: Discriminator, methods: Methods) -> dict[str, float]:
+    """By method: the mean logit inside the mask of the index's real composites; above 0 passes for natural. Empty if there are none."""
+    rows = read_index(params.paths.index, "composites")
+    means: dict[str, list[float]] = {}
+    for first in range(0, len(rows), AT_ONCE):
+        chunk = rows[first : first + AT_ONCE]
+        benchmark = Benchmark(source="composites", subset="*", size=params.train.size, resize="pillow_bilinear")
+        examples = [read_example(row, benchmark, max_megapixels=params.ingest.max_megapixels) for row in chunk]
+        examples = [example for example in examples if example.num_foreground]
+        answers = methods.predict(examples)
+        for example, answer in zip(examples, answers, strict=True):
+            answer |= {name: baseline(example.composite, example.mask) for name, baseline in methods.baselines.items()}
+        for name in answers[0] if answers else ():
+            means.setdefault(name, []).extend(mean_logits(judge, examples, [answer[name] for answer in answers]))
+    return {name: float(np.mean(values)) for name, values in means.items()}
+
+
+@torch.inference_mode()
+def mean_logits(judge: Discriminator, examples: Sequence[Example], pictures: Sequence[np.ndarray]) -> Float[np.ndarray, " N"]:
+    """The mean logit inside each example's mask for the picture in its place."""
+    masks = to_tensor(np.stack([example.mask for example in examples]))
+    logits = judge(to_tensor(np.stack(pictures)))
+    found: np.ndarray = ((logits * masks).sum(dim=(1, 2, 3)) / masks.sum(dim=(1, 2, 3))).numpy()
+    return found

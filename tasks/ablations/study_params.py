@@ -1,0 +1,62 @@
+"""The schema of ablations/params.yaml, in its order: what the studies vary."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ValidationError
+
+from tasks.params import Count, Positive, Section
+
+STUDIES = ("augmentation", "ablation", "cross_source")
+StudyName = Literal["augmentation", "ablation", "cross_source"]
+Changes = dict[str, dict[str, Any]]  # by section of params.yaml
+
+
+class AugmentationStudy(Section):
+    photographs: list[Count | Literal["all"]]
+    harmonizers: dict[str, Changes]
+    augmentations: dict[str, Changes]
+    shared: Changes
+
+
+class AblationStudy(Section):
+    data: list[Literal["pairs", "mined", "pih_random"]]
+    configurations: dict[str, Changes]
+    shared: Changes
+    naturalness_images: Count
+    judge_steps: Count
+    least_light: Positive
+
+
+class CrossSourceStudy(Section):
+    held_out: list[str]
+    data: list[Literal["everything", "held_out"]]
+    shared: Changes
+
+
+class StudyParams(Section):
+    """All of ablations/params.yaml."""
+
+    index: Path
+    folder: Path
+    seeds: list[Count]
+    shared: Changes
+    augmentation: AugmentationStudy
+    ablation: AblationStudy
+    cross_source: CrossSourceStudy
+
+
+def load_study_params(path: Path = Path("ablations/params.yaml")) -> StudyParams:
+    """The validated values of `path`. Raises ValueError naming file, key and value."""
+    try:
+        values: Mapping[str, Any] = yaml.safe_load(path.read_text())
+        return StudyParams.model_validate(values)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; run from the project's root") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML ({error})") from error
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise ValueError(f"{path}: {'; '.join(faults)}") from None
