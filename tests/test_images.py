@@ -19,6 +19,7 @@ from PIL import Image, ImageCms, ImageOps
 from skimage.metrics import peak_signal_noise_ratio
 
 from tasks.images import (
+    decode_grey,
     decode_image,
     decode_mask,
     decode_shrunk,
@@ -376,3 +377,28 @@ def test_what_is_no_plain_jpeg_is_shrunk_the_long_way_and_damage_is_refused_alik
         with pytest.raises(BadSample) as raised:
             read(tmp_path / "a.jpg")
         assert raised.value.reason == RejectReason.UNREADABLE
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+def test_grey_levels_are_the_photographs_luma_upright_with_the_size_of_the_whole(photograph, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(photograph(300, 420, 1)).save(buffer, "JPEG", quality=95, exif=exif)
+    whole = decode_image(buffer.getvalue(), name="x")
+    grey, shape = decode_grey(buffer.getvalue(), 100, name="x")
+    assert shape == whole.shape[:2]
+    assert 100 <= min(grey.shape) < 200
+    luma = cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY)
+    assert np.abs(cv2.resize(luma, grey.shape[::-1], interpolation=cv2.INTER_AREA).astype(int) - grey).mean() < 2
+    assert np.abs(decode_grey(buffer.getvalue(), 1000, name="x")[0].astype(int) - luma).max() <= 3
+
+
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.97])
+def test_damage_is_found_although_a_fraction_is_decoded(photograph, kept):
+    data = encode_jpeg(photograph(600, 800, 1), 90)
+    for read in (lambda cut: decode_grey(cut, 64, name="x"), lambda cut: decode_shrunk(cut, 64, name="x")):
+        with pytest.raises(BadSample, match="cannot be decoded"):
+            read(data[: int(len(data) * kept)])
+    png, shape = decode_grey(encode_png(photograph(60, 80, 1)), 16, name="x")
+    assert png.shape == shape == (60, 80)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,13 @@ _SCHEMA = pa.schema([pa.field("key", pa.binary(16)), pa.field("verdict", pa.stri
 def rules_digest(ingest: Ingest) -> str:
     """A name for all that decides a verdict but the files themselves."""
     settings = ingest.model_dump(mode="json", exclude=_ELSEWHERE)
-    values = [settings, [version(name) for name in DECODERS], code_digest(Path(__file__).with_name("checks.py"))]
+    values = [settings, _decoders(), code_digest(Path(__file__).with_name("checks.py"))]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _decoders() -> list[str]:
+    return [version(name) for name in DECODERS]
 
 
 def check_key(sample: Candidate) -> bytes:

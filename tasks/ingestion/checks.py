@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from tasks.images import decode_image, decode_mask, read_bytes
-from tasks.ingestion.perceptual_hash import perceptual_hash
+from tasks.images import decode_grey, decode_image, decode_mask, read_bytes
+from tasks.ingestion.perceptual_hash import SAMPLES, perceptual_hash
 from tasks.params import Ingest
 from tasks.rejects import BadSample, RejectReason
 from tasks.sources.candidates import CompositeCandidate, PairCandidate, PhotographCandidate, RetouchCandidate
@@ -19,11 +19,12 @@ FOREGROUND = 128  # a mask value from here on is foreground
 PUBLISHED = "published"  # the method of pairs that must stay comparable with others' results
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class CheckedImage:
-    """A decoded image (uint8 HWC, sRGB-encoded, upright), the SHA-256 of its file and the perceptual hash of its pixels."""
+    """An image that was read to its end: its size in px, upright, the SHA-256 of its file and the perceptual hash of its picture."""
 
-    pixels: UInt8[np.ndarray, "H W 3"]
+    height: int
+    width: int
     sha256: str
     phash: int
     path: str
@@ -39,20 +40,33 @@ class CheckedMask:
 
 
 def check_image(path: str, limits: Ingest) -> CheckedImage:
-    """The image at `path`, decoded in full. BadSample if it cannot be, or is larger or smaller than `limits` allow."""
+    """The image at `path`. BadSample if it cannot be decoded to its end, or is larger or smaller than `limits` allow."""
+    data = read_bytes(Path(path))
+    grey, (height, width) = decode_grey(data, SAMPLES, name=path, max_megapixels=limits.max_megapixels)
+    return _checked(path, data, grey, (height, width), limits)
+
+
+def check_pixels(path: str, limits: Ingest) -> tuple[CheckedImage, UInt8[np.ndarray, "H W 3"]]:
+    """As `check_image`, and all its pixels, sRGB-encoded."""
     data = read_bytes(Path(path))
     pixels = decode_image(data, name=path, max_megapixels=limits.max_megapixels)
     height, width = pixels.shape[:2]
-    if min(height, width) < limits.min_side:
+    return _checked(path, data, cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (height, width), limits), pixels
+
+
+def _checked(path: str, data: bytes, grey: UInt8[np.ndarray, "h w"], shape: tuple[int, int], limits: Ingest) -> CheckedImage:
+    height, width = shape
+    if min(shape) < limits.min_side:
         raise BadSample(RejectReason.TOO_SMALL, path, f"{width}x{height} px, a side under ingest.min_side = {limits.min_side}")
-    return CheckedImage(pixels, hashlib.sha256(data).hexdigest(), perceptual_hash(pixels), path)
+    return CheckedImage(height, width, hashlib.sha256(data).hexdigest(), perceptual_hash(grey), path)
 
 
 def check_mask(path: str, image: CheckedImage, limits: Ingest, *, any_ratio: bool = False) -> CheckedMask:
     """The mask at `path`, aligned with `image`, not empty and (unless `any_ratio`) covering a share within `limits`; else BadSample."""
     data = read_bytes(Path(path))
     pixels = decode_mask(data, name=path, max_megapixels=limits.max_megapixels)
-    check_same_size(path, pixels, image)
+    height, width = pixels.shape
+    _check_same_size(path, (height, width), image)
     count = int(cv2.countNonZero((pixels >= FOREGROUND).view(np.uint8)))
     if count == 0:
         raise BadSample(RejectReason.EMPTY_MASK, path, f"no value from {FOREGROUND} on; the largest is {int(pixels.max())}")
@@ -64,11 +78,15 @@ def check_mask(path: str, image: CheckedImage, limits: Ingest, *, any_ratio: boo
     return CheckedMask(pixels, hashlib.sha256(data).hexdigest(), ratio)
 
 
-def check_same_size(path: str, pixels: UInt8[np.ndarray, "..."], image: CheckedImage) -> None:
-    """Raise BadSample if the file at `path` has another height or width than `image`."""
-    if pixels.shape[:2] != image.pixels.shape[:2]:
-        sizes = [f"{shape[1]}x{shape[0]}" for shape in (pixels.shape, image.pixels.shape)]
-        raise BadSample(RejectReason.SIZE_MISMATCH, path, f"{sizes[0]} px, where {image.path} is {sizes[1]} px")
+def _check_aligned(other: CheckedImage, image: CheckedImage) -> None:
+    _check_same_size(other.path, (other.height, other.width), image)
+
+
+def _check_same_size(path: str, shape: tuple[int, int], image: CheckedImage) -> None:
+    """Raise BadSample if `shape`, height and width of what lies at `path`, is not that of `image`."""
+    if shape != (image.height, image.width):
+        sizes = f"{shape[1]}x{shape[0]} px, where {image.path} is {image.width}x{image.height} px"
+        raise BadSample(RejectReason.SIZE_MISMATCH, path, sizes)
 
 
 def foreground_mse(first: UInt8[np.ndarray, "H W 3"], second: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"]) -> float:
@@ -92,17 +110,17 @@ def check_pair(candidate: PairCandidate, limits: Ingest) -> dict[str, Any]:
 
     The limits on the foreground's share do not hold for published pairs: a benchmark is taken as it is, or results cannot be compared.
     """
-    composite = check_image(candidate.composite_path, limits)
-    target = check_image(candidate.target_path, limits)
-    check_same_size(candidate.target_path, target.pixels, composite)
+    composite, seen = check_pixels(candidate.composite_path, limits)
+    target, wanted = check_pixels(candidate.target_path, limits)
+    _check_aligned(target, composite)
     if candidate.plate_path:
-        check_same_size(candidate.plate_path, check_image(candidate.plate_path, limits).pixels, composite)
+        _check_aligned(check_image(candidate.plate_path, limits), composite)
     mask = check_mask(candidate.mask_path, composite, limits, any_ratio=candidate.method == PUBLISHED)
     return {
         **_identity(candidate), **_shape(composite, mask.fg_ratio), "composite_path": candidate.composite_path,
         "mask_path": candidate.mask_path, "target_path": candidate.target_path, "plate_path": candidate.plate_path or None,
         "label": candidate.label, "method": candidate.method,
-        "composite_fmse": foreground_mse(composite.pixels, target.pixels, mask.pixels),
+        "composite_fmse": foreground_mse(seen, wanted, mask.pixels),
         "target_phash": target.phash,
         "composite_sha256": composite.sha256, "mask_sha256": mask.sha256, "target_sha256": target.sha256,
     }
@@ -112,7 +130,7 @@ def check_retouch(candidate: RetouchCandidate, limits: Ingest) -> dict[str, Any]
     """The row of the retouches table, its files opened; fg_ratio and mask_sha256 are 0 and empty where no mask is given."""
     before = check_image(candidate.before_path, limits)
     after = check_image(candidate.after_path, limits)
-    check_same_size(candidate.after_path, after.pixels, before)
+    _check_aligned(after, before)
     mask = check_mask(candidate.mask_path, before, limits) if candidate.mask_path else None
     return {
         **_identity(candidate), **_shape(before, mask.fg_ratio if mask else 0.0), "before_path": candidate.before_path,
@@ -139,5 +157,4 @@ def _identity(candidate: PhotographCandidate | PairCandidate | RetouchCandidate 
 
 
 def _shape(image: CheckedImage, fg_ratio: float) -> dict[str, Any]:
-    height, width = image.pixels.shape[:2]
-    return {"width": width, "height": height, "fg_ratio": fg_ratio}
+    return {"width": image.width, "height": image.height, "fg_ratio": fg_ratio}
