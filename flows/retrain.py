@@ -36,11 +36,12 @@ from flows.workspace import (
     snapshot_commit,
 )
 from tasks.evaluate import evaluate_harmonizer
+from tasks.evaluation.naturalness import photographs_changed
 from tasks.files import read_json, write_bytes, write_json
 from tasks.harmonizer_files import load_harmonizer
 from tasks.params import Params, load_params
 from tasks.release import Figures, Verdict, judge
-from tasks.retraining.audition import megabytes, natural_error, prediction_ms
+from tasks.retraining.audition import megabytes, prediction_ms
 from tasks.retraining.batches import Batch, link_files, merge_lists, put_aside, take_in
 from tasks.retraining.inbox import sort_inbox, write_left
 from tasks.retraining.model_card import Origin, rules_table, write_card
@@ -196,7 +197,9 @@ def measure_both(candidate: Candidate, champion: Version | None) -> tuple[Figure
 
 def measure(params: Params, folder: Path) -> Figures:
     """Everything that the gate wants to know of one model."""
-    return Figures(evaluate_harmonizer(params, folder), natural_error(params, folder), prediction_ms(folder), megabytes(folder))
+    model, _ = load_harmonizer(folder)
+    disturbed = photographs_changed(params, model)
+    return Figures(evaluate_harmonizer(params, model), disturbed.fmse if disturbed else None, prediction_ms(model), megabytes(folder))
 
 
 def record(

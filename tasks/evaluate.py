@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
+from models.harmonizer import Harmonizer
 from tasks.evaluation.benchmark_sheets import write_pair_sheet, write_real_sheet
 from tasks.evaluation.evaluation_report import BenchmarkReport, RealReport, Report, as_markdown, write_plots
 from tasks.evaluation.findings import read_findings
@@ -32,7 +33,6 @@ from tasks.evaluation.report_cases import make_cases, make_real_cases
 from tasks.evaluation.report_page.page import write_page
 from tasks.evaluation.standings import compare_with_others, leaderboards_for
 from tasks.files import clear_folder, write_bytes, write_json
-from tasks.harmonizer_files import load_harmonizer
 from tasks.images import read_image
 from tasks.params import Params
 from tasks.seeds import numpy_generator
@@ -76,14 +76,13 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
     return summary
 
 
-def evaluate_harmonizer(params: Params, model_folder: Path) -> pa.Table:
-    """How well the harmonizer of any folder does: one `raw` row per test pair of every benchmark, in `measurements.PER_IMAGE`.
+def evaluate_harmonizer(params: Params, model: Harmonizer) -> pa.Table:
+    """How well any harmonizer does: one `raw` row per test pair of every benchmark, in `measurements.PER_IMAGE`.
 
     `method` is `HARMONIZED`, and `composite_fmse` the untouched composite's. Nothing is written. Equal to the rows of the stage's own
     `per_image.parquet` for the same model. Raises ValueError as `evaluate`.
     """
-    methods = harmonizer_alone(load_harmonizer(model_folder)[0])
-    table = as_table(measure(params, methods, ("raw",), lambda done, total: None).scored)
+    table = as_table(measure(params, harmonizer_alone(model), ("raw",), lambda done, total: None).scored)
     return table.filter(pa.compute.equal(table["method"].cast(pa.string()), HARMONIZED))
 
 

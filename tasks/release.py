@@ -24,7 +24,7 @@ class Figures:
     """What was measured of one model."""
 
     images: pa.Table  # one row per test image; columns of `tasks.evaluation.measurements.PER_IMAGE`
-    natural_fmse: float  # squared grey levels: how far natural photographs, which need nothing, are changed inside their masks
+    natural_fmse: float | None  # squared grey levels: how far photographs that need nothing are changed inside their masks; None: unknown
     latency_ms: float  # to predict one edit
     megabytes: float  # of the model's files
 
@@ -76,7 +76,7 @@ class Verdict:
 
 def judge(candidate: Figures, champion: Figures | None, limits: Release, seed: int) -> Verdict:
     """Judge `candidate` by every rule; by those that need a champion only if there is one. Equal inputs give equal verdicts."""
-    rules = [_do_no_harm(candidate.images, limits), *_costs(candidate, limits)]
+    rules = [_do_no_harm(candidate.images, limits), _natural(candidate, limits), *_costs(candidate, limits)]
     if champion is None:
         rules.append(Rule("not_inferior", math.nan, limits.max_fmse_growth, None, "no champion yet"))
         return Verdict(tuple(rules))
@@ -130,10 +130,16 @@ def _do_no_harm(images: pa.Table, limits: Release) -> Rule:
     return Rule("do_no_harm", share, limits.min_do_no_harm, share >= limits.min_do_no_harm, detail)
 
 
+def _natural(candidate: Figures, limits: Release) -> Rule:
+    if candidate.natural_fmse is None:
+        why = "too few photographs in the test split, or the model takes a plate, which they do not have"
+        return Rule("natural", math.nan, limits.max_natural_fmse, None, why)
+    detail = f"photographs that need nothing are changed by an fMSE of {candidate.natural_fmse:.1f}"
+    return _at_most("natural", candidate.natural_fmse, limits.max_natural_fmse, detail)
+
+
 def _costs(candidate: Figures, limits: Release) -> list[Rule]:
     return [
-        _at_most("natural", candidate.natural_fmse, limits.max_natural_fmse,
-                 f"photographs that need nothing are changed by an fMSE of {candidate.natural_fmse:.1f}"),
         _at_most("latency", candidate.latency_ms, limits.max_latency_ms, f"{candidate.latency_ms:.1f} ms to predict an edit"),
         _at_most("size", candidate.megabytes, limits.max_megabytes, f"{candidate.megabytes:.2f} MB on disk"),
     ]

@@ -25,7 +25,7 @@ from tasks.evaluation.methods import load_methods
 from tasks.evaluation.metrics import FLAVOURS, score_flavours
 from tasks.evaluation.protocols import read_example
 from tasks.evaluation.standings import compare_with_others, leaderboards_for
-from tasks.harmonizer_files import save_harmonizer
+from tasks.harmonizer_files import load_harmonizer, save_harmonizer
 from tasks.images import encode_png
 from tasks.index import COMPOSITES, PAIRS, TABLES, read_index, write_table
 from tasks.params import Benchmark, Params
@@ -189,7 +189,7 @@ def test_any_harmonizer_is_measured_as_the_stage_measures_its_own(project: Path,
     save_pairs(project, 5)
     save_model(params.paths.harmonizer)
     save_model(project / "other", gain=1.2)
-    other = evaluate_harmonizer(params, project / "other")
+    other = evaluate_harmonizer(params, load_harmonizer(project / "other")[0])
     assert not params.paths.report.exists()
     save_model(params.paths.harmonizer, gain=1.2)
     evaluate(params, silent)
@@ -397,7 +397,8 @@ def test_real_composites_have_changes_and_no_errors(project: Path, configure: Co
     save_model(params.paths.harmonizer)
     result = evaluate(params, silent)
     assert set(result) == {"pairs"}
-    assert not evaluate_harmonizer(params, params.paths.harmonizer)["benchmark"].cast("string").to_pylist().count("real")
+    scored = evaluate_harmonizer(params, load_harmonizer(params.paths.harmonizer)[0])
+    assert "real" not in scored["benchmark"].cast("string").to_pylist()
     changes = json.loads((params.paths.metrics / "evaluate_real.json").read_text())["real"]
     assert changes["composite"] == changes["harmonized"] == {"change": 0.0, "median_change": 0.0, "num_images": 5, "num_skipped": 0}
     assert changes["reinhard"]["change"] > 1.0

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -6,16 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import deltaE_ciede2000, rgb2lab
 from sklearn.metrics import roc_auc_score
 
+from models.harmonizer import Harmonizer, HarmonizerConfig, ParametricHarmonizer, build_harmonizer
+from models.small_nets import SmallCurveNet
 from tasks.evaluation.baselines import do_nothing, lab_shift
 from tasks.evaluation.methods import Methods
-from tasks.evaluation.naturalness import Naturalness, as_json, auc_interval, auc_of, measure_naturalness, naturalness_findings
+from tasks.evaluation.naturalness import (
+    Naturalness,
+    as_json,
+    auc_interval,
+    auc_of,
+    measure_naturalness,
+    naturalness_findings,
+    photographs_changed,
+)
 from tasks.images import encode_png
-from tasks.index import COMPOSITES, PHOTOGRAPHS, write_table
+from tasks.index import COMPOSITES, PAIRS, PHOTOGRAPHS, write_table
 from tasks.params import Params
 
 Configure = Callable[..., Params]
@@ -103,6 +115,51 @@ def test_a_known_change_is_measured_as_by_hand(found: Naturalness) -> None:
     apart = deltaE_ciede2000(rgb2lab(greys), rgb2lab(greys + 10))
     assert apart.min() < brightened.delta_e < apart.max()
     assert brightened.share_visible == 1.0
+
+
+SMALL = HarmonizerConfig(
+    size=32, architecture="small", width=8, num_knots=4, grid=4, shading="symmetric", shading_limit=1.5, plate=False, encode_curves=False
+)
+
+
+def harmonizer() -> Harmonizer:
+    """A network that brightens whatever it sees."""
+    torch.manual_seed(0)
+    model = build_harmonizer(SMALL)
+    assert isinstance(model, ParametricHarmonizer)
+    assert isinstance(model.curve_net, SmallCurveNet)
+    torch.nn.init.constant_(model.curve_net.head.bias, 0.05)
+    return model.eval()
+
+
+def test_one_harmonizers_change_is_the_one_that_the_stage_tells(
+    project_copy: Path, configure: Configure, found: Naturalness
+) -> None:
+    model = harmonizer()
+    alone = photographs_changed(configure(), model)
+    assert alone is not None
+    assert alone.fmse > 1.0
+    told = measure_naturalness(configure(), Methods({"composite": do_nothing}, {}, {"harmonized": model}))
+    assert alone == told.natural_photographs["harmonized"]
+
+
+def test_where_no_photograph_is_indexed_the_pairs_targets_are_left_alone_too(project_copy: Path, configure: Configure) -> None:
+    before = photographs_changed(configure(), harmonizer())
+    targets = [
+        row(number, "test", composite_path="files/nothing.png", target_path=f"files/{number:03d}.png") for number in range(30, 55)
+    ]
+    again = [{**one, "key": f"{one['key']}_b"} for one in targets]
+    write_table(Path("data/index/photographs.parquet"), [], PHOTOGRAPHS)
+    write_table(Path("data/index/pairs.parquet"), [*targets, *again], PAIRS)
+    after = photographs_changed(configure(), harmonizer())
+    assert before is not None
+    assert after is not None
+    assert (after.fmse, after.num_images) == (pytest.approx(before.fmse), 25), "each target once"
+
+
+def test_a_model_that_takes_a_plate_and_too_few_photographs_tell_nothing(project_copy: Path, configure: Configure) -> None:
+    assert photographs_changed(configure({"evaluate.naturalness_images": 5}), harmonizer()) is None
+    assert photographs_changed(configure(), build_harmonizer(dataclasses.replace(SMALL, plate=True))) is None
 
 
 def test_the_probe_sees_dark_objects_and_that_a_method_lifts_them(found: Naturalness) -> None:

@@ -1,5 +1,6 @@
 """The gate: each rule on made-up tables, ties and missing sources among them; the paired bound beside outside references."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -104,6 +105,13 @@ def test_a_cost_over_its_limit_refuses_by_name(limits: Release, change: dict[str
     verdict = judge(figures(images(CHAMPION), **change), figures(images(CHAMPION)), limits, 1)
     assert verdict.refusing == (refusing,)
     assert refusing in verdict.why
+
+
+def test_an_unknown_change_of_natural_photographs_is_told_of_and_not_judged(limits: Release) -> None:
+    verdict = judge(dataclasses.replace(figures(images(CHAMPION)), natural_fmse=None), figures(images(CHAMPION)), limits, 1)
+    assert verdict.accepted
+    assert rule(verdict, "natural").passed is None
+    assert "too few photographs" in rule(verdict, "natural").detail
 
 
 def test_a_limit_that_is_met_exactly_passes(limits: Release) -> None:

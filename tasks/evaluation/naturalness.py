@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from models.harmonizer import Harmonizer
 from tasks.color.difference import delta_e_2000, lab_from_srgb
 from tasks.evaluation.appearance_probe import Looks, Probe, exchange_surroundings, measure_looks, train_probe
 from tasks.evaluation.findings import Estimate, Finding
-from tasks.evaluation.measurements import COMPOSITE
-from tasks.evaluation.methods import Methods, harmonize_batch
+from tasks.evaluation.measurements import COMPOSITE, HARMONIZED
+from tasks.evaluation.methods import Methods, harmonize_batch, harmonizer_alone
 from tasks.evaluation.metrics import HARD_LEVEL
 from tasks.evaluation.statistics import bootstrap_interval
 from tasks.images import read_image, read_mask, resize_image
@@ -128,6 +129,17 @@ def measure_naturalness(params: Params, methods: Methods) -> Naturalness:
     return Naturalness(ProbeQuality(kind, len(training), len(natural), len(composites), *quality), scored, disturbed, skipped)
 
 
+def photographs_changed(params: Params, model: Harmonizer) -> Disturbance | None:
+    """What any harmonizer does to photographs that need nothing: the figures that `measure_naturalness` gives the stage's own.
+
+    None if it takes a plate, which photographs do not have, or there are fewer than `FEWEST` usable photographs in the test split.
+    """
+    photographs = [] if model.config.plate else _photographs(params, "test", params.evaluate.naturalness_images)
+    if len(photographs) < FEWEST:
+        return None
+    return _measure_disturbance(harmonizer_alone(model), photographs, params.seed)[HARMONIZED]
+
+
 def naturalness_findings(found: Naturalness) -> dict[str, Finding]:
     """The answers in the report's form; none of what was skipped."""
     findings = {}
@@ -169,10 +181,16 @@ def as_json(found: Naturalness) -> dict[str, Any]:
 
 
 def _photographs(params: Params, split: str, wanted: int, labels: frozenset[str] | None = None) -> list[Scene]:
-    """At most `wanted` photographs of a split, of objects with one of `labels` where these are given."""
-    rows = read_index(params.paths.index, "photographs", split=split)
+    """At most `wanted` photographs of a split, of objects with one of `labels` where these are given.
+
+    Where there are none, as with published pairs alone, the pairs' targets: photographs as they were taken, each with one of its masks.
+    """
+    rows, column = read_index(params.paths.index, "photographs", split=split), "image_path"
+    if not rows:
+        pairs, column = read_index(params.paths.index, "pairs", split=split), "target_path"
+        rows = list({row["group"]: row for row in pairs}.values())
     rows = [row for row in rows if labels is None or row["label"] in labels]
-    return _read_some(rows, "image_path", params, wanted=wanted, name=f"photographs {split}")
+    return _read_some(rows, column, params, wanted=wanted, name=f"photographs {split}")
 
 
 def _real_composites(params: Params) -> tuple[str, list[Scene], frozenset[str] | None]:
