@@ -19,6 +19,7 @@ from tasks.params import Params, Section
 Part = Literal["syconet", "shards", "mined"]
 ROOM = Path(__file__).parent
 EVERYTHING = "*"
+OWN = {"paths": ("index", "syconet", "shards", "mined", "harmonizer", "metrics", "work"), "ingest": ("max_megapixels",)}
 SUMMARY = "summary.json"  # of a workspace: what is in it
 
 
@@ -109,10 +110,10 @@ class _Planner:
         mode: str | None = None,
     ) -> WorkspacePlan:
         """A workspace called `name`, of its own folder. mode: of mining, where it is not the study's own."""
-        work = {"work": self.study.folder / "work" / self.name / name, "metrics": self.study.folder / "work" / self.name / name}
-        params = with_values(self.params, {"paths": {**self.places(name), **work}} | ({"mine": {"mode": mode}} if mode else {}))
+        places = self.places(name, self.study.folder / "work" / self.name / name)
+        params = with_values(self.params, {"paths": places} | ({"mine": {"mode": mode}} if mode else {}))
         read = {"shards": ("augment",), "syconet": ("syconet",), "mined": ("mine",)}
-        sections = ("seed", "paths", "ingest", *(section for part in parts for section in read[part]))
+        sections = ("seed", *(section for part in parts for section in read[part]))
         return WorkspacePlan(
             code=self.code["workspaces"], photographs=photographs, without=without, parts=parts, params=_values(params, sections)
         )
@@ -126,19 +127,19 @@ class _Planner:
         params = self.params
         for each in changes:
             params = with_values(params, each)
-        places = self.places(data) | ({"mined": self.places(mined)["mined"]} if mined else {})
-        own = {"work": work, "metrics": work, "harmonizer": work / "harmonizer"}
-        params = with_values(params, {"paths": {**places, **own}})
+        places = self.places(data, work) | ({"mined": self.places(mined, work)["mined"]} if mined else {})
+        params = with_values(params, {"paths": places})
         return CellPlan(
             code=self.code["cells"], seeds=tuple(self.study.seeds), subsets=subsets, least_light=self.study.ablation.least_light,
             naturalness_images=self.study.ablation.naturalness_images if judged else None,
             judge=self.folder / "judge" if judged else None,
-            params=_values(params, ("paths", "ingest", "train")),
+            params=_values(params, ("train",)),
         )
 
-    def places(self, workspace: str) -> dict[str, Path]:
-        """The paths of a workspace."""
-        return {part: self.folder / "workspaces" / workspace / part for part in ("index", "syconet", "shards", "mined")}
+    def places(self, workspace: str, work: Path) -> dict[str, Path]:
+        """The paths of a workspace, and those of what is left below `work`."""
+        parts = {part: self.folder / "workspaces" / workspace / part for part in ("index", "syconet", "shards", "mined")}
+        return {**parts, "work": work, "metrics": work, "harmonizer": work / "harmonizer"}
 
 
 def _plan_augmentation(planner: _Planner) -> StudyPlan:
@@ -183,12 +184,10 @@ def _plan_cross_source(planner: _Planner) -> StudyPlan:
 
 
 def _values(params: Params, sections: tuple[str, ...]) -> dict[str, Any]:
-    """The sections of `params` that a plan stands on; of `ingest` what is read after ingestion, of `paths` the plan's own."""
+    """The sections of `params` that a plan stands on; of `ingest` what is read after ingestion, of `paths` what is a study's own."""
     dumped: dict[str, Any] = json.loads(params.model_dump_json())
     values = {section: dumped[section] for section in sections}
-    if "ingest" in values:
-        values["ingest"] = {"max_megapixels": dumped["ingest"]["max_megapixels"]}
-    return values
+    return values | {section: {key: dumped[section][key] for key in keys} for section, keys in OWN.items()}
 
 
 def _lay_over(values: dict[str, Any], changes: Mapping[str, Any], prefix: str = "") -> None:
