@@ -19,6 +19,7 @@ from tasks.evaluation.protocols import Example, read_example
 from tasks.images import to_tensor
 from tasks.index import read_index
 from tasks.params import Benchmark, Params
+from tasks.training.batch_changes import BatchChanges
 from tasks.training.streams import composite_stream
 from tasks.training.trainer import Trainer
 
@@ -29,11 +30,11 @@ def train_judge(plan: CellPlan, params: Params, folder: Path) -> dict[str, float
     """Train the discriminator of `plan` on its mined composites, untouched, for `train.steps` steps, and save it; its last figures."""
     own = with_values(params, plan.params)
     torch.set_num_threads(own.train.threads)
-    trainer = Trainer(own, torch.device("cpu"))
+    trainer = Trainer(own)
     last: Mapping[str, torch.Tensor] = {}
-    with composite_stream(own, first_step=0) as composites:
-        for step in range(own.train.steps):
-            batch = trainer.changes.composites(next(composites), step)
+    with composite_stream(own, BatchChanges(own.train, own.seed), range(own.train.steps)) as composites:
+        for _ in range(own.train.steps):
+            batch = next(composites)
             last = trainer.discriminator_step(batch.composite, batch.mask, batch.natural)
     config = DiscriminatorConfig(own.train.size, own.train.discriminator_width)
     figures = {name: float(value) for name, value in last.items()}

@@ -19,7 +19,10 @@ from tasks.params import Params, Section
 Part = Literal["syconet", "shards", "mined"]
 ROOM = Path(__file__).parent
 EVERYTHING = "*"
-OWN = {"paths": ("index", "syconet", "shards", "mined", "harmonizer", "metrics", "work"), "ingest": ("max_megapixels",)}
+OWN = {
+    "ingest": ("max_megapixels",), "train": ("size",),  # no larger than what is augmented and mined
+    "paths": ("index", "syconet", "shards", "mined", "harmonizer", "metrics", "work"),
+}
 SUMMARY = "summary.json"  # of a workspace: what is in it
 
 
@@ -184,10 +187,11 @@ def _plan_cross_source(planner: _Planner) -> StudyPlan:
 
 
 def _values(params: Params, sections: tuple[str, ...]) -> dict[str, Any]:
-    """The sections of `params` that a plan stands on; of `ingest` what is read after ingestion, of `paths` what is a study's own."""
+    """The `sections` of `params` that a plan stands on, and of others the keys that every plan does."""
     dumped: dict[str, Any] = json.loads(params.model_dump_json())
-    values = {section: dumped[section] for section in sections}
-    return values | {section: {key: dumped[section][key] for key in keys} for section, keys in OWN.items()}
+    return {section: {key: dumped[section][key] for key in keys} for section, keys in OWN.items()} | {
+        section: dumped[section] for section in sections
+    }
 
 
 def _lay_over(values: dict[str, Any], changes: Mapping[str, Any], prefix: str = "") -> None:
