@@ -109,7 +109,12 @@ NOTHING_NEW = "nothing new"
 
 
 def retrain_once(params: Params, places: Places) -> dict[str, Any]:
-    """One retraining from the inbox to the decision; what to tell of it: `decision`, `why`, and for people `markdown`."""
+    """One retraining from the inbox to the decision; what to tell of it: `decision`, `why`, and for people `markdown`.
+
+    Raises ValueError if the params name a model that could not be released.
+    """
+    if params.train.architecture == "pixel":
+        raise ValueError("train.architecture is 'pixel': it predicts no edit that could be applied at full resolution; release small or paper")
     finish_interrupted(params, places)
     batch, left = attempt(sort_inbox, params)
     if params.release.inbox.is_dir():

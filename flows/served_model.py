@@ -19,6 +19,7 @@ from tasks.rendering.harmonize import harmonize_image
 MAX_MEGAPIXELS = 60.0  # of one image; a larger one is refused before any of its pixels is decoded
 MAX_FILE_BYTES = 256 << 20  # of one encoded image
 MAX_ROWS = 64  # of one request
+MAX_REQUEST_BYTES = 512 << 20  # of all its images; MLflow's server has read the request by then, base64 and all
 
 
 class ServedHarmonizer(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -35,8 +36,11 @@ class ServedHarmonizer(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         del context, params
         if len(model_input) > MAX_ROWS:
             raise _refusal(f"{len(model_input)} rows in one request; at most {MAX_ROWS}")
+        rows = model_input.to_dict("records")
+        if (size := sum(len(value) for row in rows for value in row.values() if isinstance(value, bytes))) > MAX_REQUEST_BYTES:
+            raise _refusal(f"{size} bytes of images in one request; at most {MAX_REQUEST_BYTES}")
         try:
-            return pd.DataFrame({"harmonized": [self._answer(number, row) for number, row in enumerate(model_input.to_dict("records"))]})
+            return pd.DataFrame({"harmonized": [self._answer(number, row) for number, row in enumerate(rows)]})
         except ValueError as error:
             raise _refusal(str(error)) from error
 

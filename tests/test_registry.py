@@ -14,6 +14,7 @@ import pytest
 import torch
 from test_dvc import imported_files
 
+from apps.cli import main as attune
 from flows import registry
 from flows.registry import CHALLENGER, CHAMPION, PREVIOUS, REQUIREMENTS, fetch_artifact, fetch_model, find_version, list_versions
 from flows.tracking import open_store, tracked_execution
@@ -188,6 +189,9 @@ class TestVersions:
         monkeypatch.setattr(served_model, "MAX_FILE_BYTES", 100)
         with pytest.raises(mlflow.exceptions.MlflowException, match="bytes; at most 100"):
             model.predict(None, pd.DataFrame([example]))
+        monkeypatch.setattr(served_model, "MAX_REQUEST_BYTES", 3 * sum(map(len, example.values())))
+        with pytest.raises(mlflow.exceptions.MlflowException, match="bytes of images in one request; at most"):
+            model.predict(None, pd.DataFrame([example] * 4))
         monkeypatch.undo()
         monkeypatch.setattr(served_model, "MAX_MEGAPIXELS", 0.001)
         with pytest.raises(mlflow.exceptions.MlflowException, match=r"row 0, composite: .*megapixels"):
@@ -248,6 +252,28 @@ class TestVersions:
             assert (folder / "model.pt").read_bytes() == (at_home / f"model{number}/model.pt").read_bytes()
         with pytest.raises(ValueError, match=r"no version 'best' .*there are: challenger, champion, 1, 2, 3"):
             fetch_model("best")
+
+    def test_the_command_line_takes_aliases_and_numbers(self, at_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        files = [str(tmp_path / f"{name}.png") for name in ("composite", "mask")]
+        for path, image in zip(files, picture(60, 90, 5), strict=True):
+            Path(path).write_bytes(encode_png(image))
+
+        def harmonized(model: str) -> bytes:
+            out = tmp_path / f"{Path(model).name}.png"
+            with pytest.raises(SystemExit) as ended:
+                attune(["harmonize", *files, "-o", str(out), "--model", model])
+            assert not ended.value.code, capsys.readouterr().err
+            return out.read_bytes()
+
+        first, third = (harmonized(str(at_home / f"model{number}")) for number in (1, 3))
+        assert first != third
+        assert harmonized("champion") == harmonized("1") == first
+        assert harmonized("challenger") == harmonized("3") == third
+        registry.promote(3)
+        assert harmonized("champion") == third
+        with pytest.raises(SystemExit):
+            attune(["harmonize", *files, "-o", str(tmp_path / "none.png"), "--model", "best"])
+        assert "no version 'best' of attune" in capsys.readouterr().err
 
     def test_files_that_are_gone_are_named(self, at_home: Path) -> None:
         folder = fetch_artifact(find_version("3"), "model")

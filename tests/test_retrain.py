@@ -135,6 +135,11 @@ def test_a_rollback_in_between_leaves_the_data_of_the_fallen_champion_outside(
     assert where(params) == {"inbox": 4, "aside": 0, "raw": 0}
 
 
+def test_a_model_that_could_not_be_released_is_not_trained(configure: Callable[..., Params], places: retrain.Places) -> None:
+    with pytest.raises(ValueError, match=r"train\.architecture is 'pixel': it predicts no edit"):
+        retrain.retrain_once(configure({"train.architecture": "pixel"}), places)
+
+
 # --- Nothing new ------------------------------------------------------------------------------------------------------------------------
 
 
