@@ -4,7 +4,7 @@ That of a training says little of it: whoever was trained to please it does. Thi
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,34 +12,43 @@ import torch
 from jaxtyping import Float
 
 from models.discriminator import Discriminator, DiscriminatorConfig
+from models.losses import discriminator_loss
 from tasks.ablations.plans import CellPlan, with_values
 from tasks.checkpoints import load_model, save_model
 from tasks.evaluation.methods import Methods
 from tasks.evaluation.protocols import Example, read_example
 from tasks.images import to_tensor
 from tasks.index import read_index
+from tasks.jitter import reframe_composites
+from tasks.loader import iter_composite_batches
 from tasks.params import Benchmark, Params
-from tasks.training.batch_changes import BatchChanges
-from tasks.training.streams import composite_stream
-from tasks.training.trainer import Trainer
+from tasks.seeds import derive_seed, torch_generator
 
 AT_ONCE = 32  # images
 
 
 def train_judge(plan: CellPlan, params: Params, folder: Path) -> dict[str, float]:
-    """Train the discriminator of `plan` on its mined composites, untouched, for `train.steps` steps, and save it; its last figures."""
+    """Train the discriminator of `plan` on its mined composites, untouched, for `train.steps` steps, and save it; its last accuracies."""
     own = with_values(params, plan.params)
-    torch.set_num_threads(own.train.threads)
-    trainer = Trainer(own)
-    last: Mapping[str, torch.Tensor] = {}
-    with composite_stream(own, BatchChanges(own.train, own.seed), range(own.train.steps)) as composites:
-        for _ in range(own.train.steps):
-            batch = next(composites)
-            last = trainer.discriminator_step(batch.composite, batch.mask, batch.natural)
-    config = DiscriminatorConfig(own.train.size, own.train.discriminator_width)
-    figures = {name: float(value) for name, value in last.items()}
-    save_model(folder, "discriminator", trainer.discriminator, dataclasses.asdict(config), {"steps": own.train.steps, **figures})
-    return figures
+    section = own.train
+    torch.set_num_threads(section.threads)
+    config = DiscriminatorConfig(section.size, section.discriminator_width)
+    torch.manual_seed(derive_seed(own.seed, "ablations", "judge"))
+    judge = Discriminator(config)
+    optimizer = torch.optim.Adam(judge.parameters(), lr=section.discriminator_lr, betas=(0.5, 0.999))
+    accuracies: dict[str, float] = {}
+    with iter_composite_batches(own.paths.mined, "train", batch_size=section.batch_size, seed=own.seed, num_threads=1) as batches:
+        for step in range(section.steps):
+            batch = reframe_composites(next(batches), section.size, torch_generator(own.seed, "judge", step))
+            on_composite, on_natural = judge(batch.composite), judge(batch.natural)
+            loss = discriminator_loss(on_composite, on_natural, batch.mask, balanced=section.balanced_adversarial)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            told = ((on_composite < 0) * batch.mask).sum() / batch.mask.sum().clamp_min(1.0)
+            accuracies = {"accuracy_on_composites": told.item(), "accuracy_on_natural": (on_natural > 0).float().mean().item()}
+    save_model(folder, "discriminator", judge, dataclasses.asdict(config), {"steps": section.steps, **accuracies})
+    return accuracies
 
 
 def load_judge(folder: Path) -> Discriminator:
