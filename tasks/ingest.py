@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import fields
 from importlib.metadata import version
 from itertools import chain
@@ -26,9 +26,9 @@ import pyarrow.parquet as pq
 
 from tasks.files import clear_folder, read_json, write_json
 from tasks.index import SCHEMA_VERSION, TABLES, iterate_table, write_table
-from tasks.ingestion.check_cache import keep_verdicts, read_verdicts
-from tasks.ingestion.check_chunks import CheckChunk, plan_checks, verdicts_folder
-from tasks.ingestion.composite_chunks import CompositeChunk, Part, plan_composites, planned_composites, read_part
+from tasks.ingestion.check_chunks import plan_checks, verdicts_folder
+from tasks.ingestion.composite_chunks import composite_results, plan_composites, planned_composites, stored_file
+from tasks.ingestion.kept_work import WorkChunk, iterate_results, keep_results
 from tasks.ingestion.leaks import count_leaks
 from tasks.ingestion.object_composites import subset_folder
 from tasks.ingestion.sample_lists import read_listed_counts, read_lists, write_lists
@@ -63,7 +63,7 @@ _SPEED_ALONE = {"num_workers"}
 # --- Listing ----------------------------------------------------------------------------------------------------------------------------
 
 
-def plan_ingest(params: Params) -> list[CheckChunk]:
+def plan_ingest(params: Params) -> list[WorkChunk]:
     """The samples to check, in chunks, after listing every source; empties the output folders.
 
     Raises ValueError naming key and path if a source's folder is missing or a source lists nothing.
@@ -91,13 +91,14 @@ def _lists(params: Params) -> Path:
 # --- Settling ---------------------------------------------------------------------------------------------------------------------------
 
 
-def settle_ingest(params: Params) -> list[CompositeChunk]:
-    """Write the tables of what was brought, find and mend leaks between the splits, and plan composites, in chunks.
+def settle_ingest(params: Params) -> list[WorkChunk]:
+    """Write the tables of what was brought, find and mend leaks between the splits, and plan the composites that
+    are still to be made, in chunks.
 
     Raises ValueError if a sample is not checked or a source names one photograph in two splits; and with the table of reasons if a source
     has more bad samples than `ingest.max_reject_fraction`: the rejects table is written all the same.
     """
-    settled = settle_samples(_lists(params), read_verdicts(verdicts_folder(params)), params.ingest)
+    settled = settle_samples(_lists(params), dict(iterate_results(verdicts_folder(params))), params.ingest)
     rejects = list(settled.rejects())
     _write(params, "rejects", rejects)
     check_reject_fractions(rejects, read_listed_counts(_lists(params)), params.ingest.max_reject_fraction)
@@ -137,14 +138,13 @@ def finish_ingest(params: Params) -> dict[str, float]:
 
     Raises ValueError if a chunk of the plan is missing.
     """
-    folder, names = planned_composites(params)
-    missing = [name for name in names if read_part(folder, name) is None]
+    folder, missing = planned_composites(params)
     if missing:
-        raise ValueError(f"ingest: {len(missing)} of {len(names)} chunks are not done, first {missing[0]}; run the stage again")
+        raise ValueError(f"ingest: {len(missing)} chunks of composites are not done, first {missing[0]}; run the stage again")
     for table in ("pairs", "rejects"):
         brought = iterate_table(_lists(params) / f"brought_{table}.parquet")
-        _write(params, table, chain(brought, _joined(folder, names, table)))
-    _place_composites(params, folder, names)
+        _write(params, table, chain(brought, (row for result in composite_results(folder) for row in result[table])))
+    kept = _place_composites(params, folder)
     metrics = {**_count(params), **read_json(_lists(params) / "leaks.json")}
     write_json(params.paths.index / "manifest.json", {
         "schema_version": SCHEMA_VERSION, "samples": read_listed_counts(_lists(params)),
@@ -153,27 +153,28 @@ def finish_ingest(params: Params) -> dict[str, float]:
             for table in TABLES
         },
     })
-    _forget_the_rest(params, folder)
+    _forget_the_rest(params, folder, kept)
     return metrics
 
 
-def _joined(folder: Path, names: Sequence[str], field: str) -> Iterator[Any]:
-    for name in names:
-        part: Part | None = read_part(folder, name)
-        assert part is not None, "it was there a moment ago"
-        yield from part[field]
+def _place_composites(params: Params, folder: Path) -> set[str]:
+    """Link the synthesized files from the work folder to `paths.composites` (or copy them), with list files and a manifest, last.
 
-
-def _place_composites(params: Params, folder: Path, names: Sequence[str]) -> None:
-    """Link the synthesized files from the work folder to `paths.composites` (or copy them), with list files and a manifest, last."""
+    The SHA-256 of all of them.
+    """
     target = clear_folder(params.paths.composites)
-    for name in dict.fromkeys(_joined(folder, names, "files")):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        _link_or_copy(folder / "composites" / name, target / name)
-    entries = [(subset_folder(row["source"]), Path(row["composite_path"]).name, row["split"]) for row in _joined(folder, names, "pairs")]
+    entries, placed = [], set()
+    for result in composite_results(folder):
+        for name, sha256 in result["files"]:
+            placed.add(sha256)
+            if not (target / name).is_file():  # the objects of one photograph share their target
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy(stored_file(folder, sha256), target / name)
+        entries += [(subset_folder(row["source"]), Path(row["composite_path"]).name, row["split"]) for row in result["pairs"]]
     write_layout_lists(target, entries)
     counts = Counter(subset for subset, _, _ in entries)
     write_json(target / "manifest.json", {"layout": f"<Sub>/{COMPOSITES} ...", "composites": dict(counts)})
+    return placed
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -183,12 +184,17 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)  # another file system, or one without links
 
 
-def _forget_the_rest(params: Params, composites: Path) -> None:
-    """Remove what no run will look at again: other plans' composites, other rules' verdicts, verdicts of files that are gone."""
+def _forget_the_rest(params: Params, composites: Path, files: Set[str]) -> None:
+    """Remove what no run will look at again: other rules' work, verdicts of files that are gone, composites that are none any more."""
     verdicts = verdicts_folder(params)
-    shutil.rmtree(verdicts / "chunks", ignore_errors=True)
-    keep_verdicts(verdicts, (key for key, _ in read_lists(_lists(params))))
+    listed = {key for key, _ in read_lists(_lists(params))}
+    keep_results(verdicts, lambda key, _: key in listed)
+    for path in (composites / "files").glob("*/*"):
+        if path.name not in files:
+            path.unlink()
     for kept in (composites, verdicts):
+        for name in ("chunks", "references"):
+            shutil.rmtree(kept / name, ignore_errors=True)
         for other in kept.parent.iterdir():
             if other.is_dir() and other != kept:
                 shutil.rmtree(other)

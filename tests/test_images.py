@@ -400,5 +400,8 @@ def test_damage_is_found_although_a_fraction_is_decoded(photograph, kept):
     for read in (lambda cut: decode_grey(cut, 64, name="x"), lambda cut: decode_shrunk(cut, 64, name="x")):
         with pytest.raises(BadSample, match="cannot be decoded"):
             read(data[: int(len(data) * kept)])
-    png, shape = decode_grey(encode_png(photograph(60, 80, 1)), 16, name="x")
-    assert png.shape == shape == (60, 80)
+    png = encode_png(photograph(60, 80, 1))
+    grey, shape = decode_grey(png, 16, name="x")
+    assert grey.shape == shape == (60, 80)
+    with pytest.raises(BadSample, match="cannot be decoded"):
+        decode_grey(png[:-20] + b"\0" * 20, 16, name="x")

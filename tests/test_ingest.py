@@ -15,10 +15,10 @@ from tasks.images import encode_jpeg, encode_png, read_image, read_mask, resize_
 from tasks.index import read_index
 from tasks.ingest import SOURCES, finish_ingest, plan_ingest, settle_ingest
 from tasks.ingestion import check_cache, check_chunks, composite_chunks
-from tasks.ingestion.check_cache import read_verdicts
-from tasks.ingestion.check_chunks import CheckedChunk, check_chunk, verdicts_folder
+from tasks.ingestion.check_chunks import check_chunk, verdicts_folder
 from tasks.ingestion.checks import check_image, check_mask, foreground_mse
-from tasks.ingestion.composite_chunks import ComposedChunk, compose_chunk
+from tasks.ingestion.composite_chunks import compose_chunk
+from tasks.ingestion.kept_work import DoneChunk, iterate_results
 from tasks.params import SourceName
 from tasks.rejects import BadSample, RejectReason
 from tasks.sources.iharmony4 import read_lists, write_lists
@@ -151,14 +151,14 @@ def test_no_group_stands_in_two_splits_and_references_are_of_the_same_split(phot
     taken = []
     original = composite_chunks.synthesize_object
 
-    def watched(planned, foreground, context, *, folder):
-        taken.extend((planned.candidate, reference) for reference in context.references(planned.candidate))
-        return original(planned, foreground, context, folder=folder)
+    def watched(planned, context, *, folder):
+        taken.extend((planned.candidate, drawn.candidate) for number in range(20) if (drawn := context.draw(planned, number, 0)))
+        return original(planned, context, folder=folder)
 
     monkeypatch.setattr(composite_chunks, "synthesize_object", watched)
     run(params)
     assert taken
-    assert all(candidate.split == reference.split for candidate, reference in taken)
+    assert all(candidate.split == reference.split and candidate.group != reference.group for candidate, reference in taken)
     splits: dict[str, set[str]] = {}
     for table in ("photographs", "pairs"):
         for row in read_index(params.paths.index, table):
@@ -208,19 +208,18 @@ def test_a_killed_run_continues_with_what_is_not_done(photos, params, small_chun
     compose_chunk(params, units[0])
     worked = []
     original = composite_chunks._compose
-    monkeypatch.setattr(composite_chunks, "_compose", lambda *args: (worked.append(args[2].name), original(*args))[1])
+    monkeypatch.setattr(composite_chunks, "_compose", lambda *args: (worked.extend(key for key, _ in args[1]), original(*args))[1])
     assert plan_ingest(params) == []
-    assert settle_ingest(params) == units
-    for unit in units:
+    for unit in settle_ingest(params):
         compose_chunk(params, unit)
     finish_ingest(params)
-    assert worked == [unit.name for unit in units[1:]]
+    assert len(set(worked)) == len(worked) == NUM_PHOTOS - 3
 
 
-def test_a_part_whose_files_are_gone_is_done_again(photos, params):
+def test_composites_whose_files_are_gone_are_made_again(photos, params):
     run(params)
     first = outputs(params)
-    next(params.paths.work.rglob("*_1_1.jpg")).unlink()
+    next((params.paths.work / "ingest" / "composites").glob("*/files/*/*")).unlink()
     run(params)
     assert outputs(params) == first
 
@@ -254,11 +253,9 @@ def test_leftovers_in_the_outputs_are_cleared_and_the_manifest_is_last(photos, p
     (params.paths.index / "foreign.txt").touch()
     (params.paths.composites / "Old").mkdir()
     assert plan_ingest(params) == []
-    units = settle_ingest(params)
+    assert settle_ingest(params) == []
     assert not (params.paths.index / "manifest.json").exists()
     assert not any(params.paths.composites.iterdir())
-    for unit in units:
-        compose_chunk(params, unit)
     finish_ingest(params)
     manifest = json.loads((params.paths.index / "manifest.json").read_text())
     assert manifest["tables"]["photographs"]["rows"] == NUM_PHOTOS
@@ -273,7 +270,7 @@ def test_an_unfinished_plan_is_not_joined(photos, params, small_chunks):
     for chunk in others:
         check_chunk(params, chunk)
     compose_chunk(params, settle_ingest(params)[0])
-    with pytest.raises(ValueError, match="2 of 3 chunks"):
+    with pytest.raises(ValueError, match="2 chunks of composites are not done"):
         finish_ingest(params)
 
 
@@ -379,6 +376,32 @@ def test_new_files_alone_are_checked(photos, params, opened, object_mask, photog
     assert sorted(Path(path).stem for path in opened) == ["p03", "x", "y"]
 
 
+def test_new_photographs_leave_the_composites_of_others_alone_but_for_those_that_borrow_from_them(
+    project, write_photos, configure, monkeypatch, photograph,
+):
+    params = configure({**EASY, "ingest.synthesis.composites_per_object": 1, "ingest.synthesis.composites_per_test_object": 1})
+    photos = write_photos(project / "data" / "raw" / "photos", 60)
+    run(params)
+    before = fingerprints(params.paths.composites)
+    made = []
+    original = composite_chunks.synthesize_object
+    monkeypatch.setattr(
+        composite_chunks, "synthesize_object", lambda one, context, folder: (made.append(one), original(one, context, folder=folder))[1])
+    for name in ("x", "y"):
+        (photos / "images" / f"{name}.jpg").write_bytes(encode_jpeg(photograph(64, 80, ord(name)), 90))
+        shutil.copy(photos / "masks" / "p00.png", photos / "masks" / f"{name}.png")
+    run(params)
+    after = fingerprints(params.paths.composites)
+    assert 2 <= len(made) <= 12
+    assert {"x", "y"} <= {one.image_id for one in made}
+    touched = {name for name in before if before[name] != after.get(name)}
+    assert len([name for name in touched if "composite_images" in name]) <= len(made)
+    grown = outputs(params)
+    shutil.rmtree(params.paths.work)
+    run(params)
+    assert outputs(params) == grown  # what was kept is what would be made
+
+
 def test_bad_files_are_remembered_and_mended_ones_looked_at(photos, configure, opened):
     params = configure({**EASY, "ingest.max_reject_fraction": 1.0})
     whole = (photos / "images" / "p05.jpg").read_bytes()
@@ -416,7 +439,7 @@ def test_files_that_are_gone_are_forgotten(photos, params):
     run(params)
     (kept,) = verdicts_folder(params).glob("*.parquet")
     assert kept.name == "kept.parquet"
-    assert len(read_verdicts(kept.parent)) == NUM_PHOTOS - 1
+    assert len(list(iterate_results(kept.parent))) == NUM_PHOTOS - 1
 
 
 def test_a_file_that_changes_while_it_is_checked_is_named(photos, params, monkeypatch):
@@ -565,9 +588,9 @@ def test_foreground_mse_is_the_mean_square_inside_the_mask(photograph, object_ma
 def test_results_count_what_a_chunk_holds(photos, params):
     (photos / "images" / "p00.jpg").write_bytes(b"")
     (check,) = plan_ingest(params)
-    assert check_chunk(params, check) == CheckedChunk(check.name, NUM_PHOTOS, 1)
+    assert check_chunk(params, check) == DoneChunk(check.name, NUM_PHOTOS - 1, 1)
     (unit,) = settle_ingest(params)
     done = compose_chunk(params, unit)
     metrics = finish_ingest(params)
     pairs = sum(metrics[f"pairs_{split}"] for split in ("train", "val", "test"))
-    assert done == ComposedChunk(unit.name, int(pairs), int(metrics["rejects"]) - 1)
+    assert done == DoneChunk(unit.name, int(pairs), int(metrics["rejects"]) - 1)

@@ -3,17 +3,15 @@
 The order of chunks and the number of threads or processes change nothing: a verdict depends on its sample's files alone.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.files import read_json, write_bytes
-from tasks.ingestion.check_cache import Verdict, check_key, read_verdicts, rules_digest, write_verdicts
+from tasks.ingestion.check_cache import Verdict, check_key, rules_digest
 from tasks.ingestion.checks import CheckedImage, check_composite, check_image, check_mask, check_pair, check_retouch, photograph_row
+from tasks.ingestion.kept_work import DoneChunk, WorkChunk, iterate_results, read_chunk, work_key, write_chunk, write_results
 from tasks.params import Ingest, Params
 from tasks.rejects import BadSample
 from tasks.sources.candidates import Candidate, CompositeCandidate, PairCandidate, PhotographCandidate, RetouchCandidate
@@ -26,32 +24,15 @@ _CHECKS: dict[type, Callable[[Any, Ingest], dict[str, Any]]] = {
 }
 
 
-@dataclass(frozen=True)
-class CheckChunk:
-    """One unit of work: what `folder/chunks/<name>.json` lists; its verdicts go to `folder/<name>.parquet`."""
-
-    name: str
-    folder: str
-
-
-@dataclass(frozen=True)
-class CheckedChunk:
-    """A chunk that is done, how many samples it holds, and how many of them are bad."""
-
-    name: str
-    num_samples: int
-    num_bad: int
-
-
 def verdicts_folder(params: Params) -> Path:
     """Where verdicts under these params' rules are filed."""
     return params.paths.work / "ingest" / "checks" / rules_digest(params.ingest)
 
 
-def plan_checks(params: Params, samples: Iterable[tuple[bytes, Candidate]]) -> list[CheckChunk]:
+def plan_checks(params: Params, samples: Iterable[tuple[bytes, Candidate]]) -> list[WorkChunk]:
     """The chunks of those `samples`, each with its check key, that no verdict is known of; a photograph's objects stay in one chunk."""
     folder = verdicts_folder(params)
-    known = read_verdicts(folder)
+    known = {key for key, _ in iterate_results(folder)}
     waiting: dict[tuple[str, str], list[tuple[bytes, Candidate]]] = {}
     for key, sample in samples:
         if key not in known:
@@ -68,22 +49,18 @@ def _first_path(sample: Candidate) -> str:
     return next(str(value) for name, value in vars(sample).items() if name.endswith("_path"))
 
 
-def _write_chunk(folder: Path, samples: Sequence[tuple[bytes, Candidate]]) -> CheckChunk:
-    name = hashlib.sha256(b"".join(key for key, _ in samples)).hexdigest()[:16]
+def _write_chunk(folder: Path, samples: Sequence[tuple[bytes, Candidate]]) -> WorkChunk:
     rows = [{"key": key.hex(), "kind": type(sample).__name__, "sample": vars(sample)} for key, sample in samples]
-    write_bytes(folder / "chunks" / f"{name}.json", json.dumps(rows).encode())
-    return CheckChunk(name, folder.as_posix())
+    return write_chunk(folder, work_key(*(key for key, _ in samples)).hex(), rows)
 
 
-def check_chunk(params: Params, chunk: CheckChunk) -> CheckedChunk:
+def check_chunk(params: Params, chunk: WorkChunk) -> DoneChunk:
     """Check the samples of one chunk, each photograph opened once; the verdicts are filed together, when all are there.
 
     A bad sample is a verdict like another. I/O errors that a retry may heal pass through. Raises ValueError naming the file if one is
     changed while it is looked at.
     """
-    folder = Path(chunk.folder)
-    rows = read_json(folder / "chunks" / f"{chunk.name}.json")
-    samples = [(bytes.fromhex(row["key"]), KINDS[row["kind"]](**row["sample"])) for row in rows]
+    samples = [(bytes.fromhex(row["key"]), KINDS[row["kind"]](**row["sample"])) for row in read_chunk(chunk)]
     verdicts: dict[bytes, Verdict] = {}
     photograph: tuple[str, CheckedImage | BadSample] | None = None
     for key, sample in samples:
@@ -95,8 +72,9 @@ def check_chunk(params: Params, chunk: CheckChunk) -> CheckedChunk:
             verdicts[key] = _verdict(sample, _CHECKS[type(sample)], params.ingest)
         if check_key(sample) != key:
             raise ValueError(f"{_first_path(sample)}: changed while it was checked, or another file of {sample.key}; run the stage again")
-    write_verdicts(folder / f"{chunk.name}.parquet", {key: json.dumps(verdict) for key, verdict in verdicts.items()})
-    return CheckedChunk(chunk.name, len(samples), sum("facts" not in verdict for verdict in verdicts.values()))
+    write_results(Path(chunk.folder) / f"{chunk.name}.parquet", {key: json.dumps(verdict) for key, verdict in verdicts.items()})
+    num_bad = sum("facts" not in verdict for verdict in verdicts.values())
+    return DoneChunk(chunk.name, len(samples) - num_bad, num_bad)
 
 
 def _opened(path: str, limits: Ingest) -> CheckedImage | BadSample:

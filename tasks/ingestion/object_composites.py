@@ -6,7 +6,7 @@ Every draw is seeded by the names of the object, the composite and the attempt: 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tasks.color.recolor import Illuminants
 from tasks.color.transfer import TRANSFERS
 from tasks.images import decode_image, encode_jpeg, encode_png, shrink_to
 from tasks.ingestion.checks import FOREGROUND, foreground_mse
+from tasks.ingestion.references import Reference
 from tasks.ingestion.synthesis import Synthesized, choose_method, synthesize_composite
 from tasks.params import Synthesis
 from tasks.rejects import RejectReason
@@ -26,40 +27,45 @@ from tasks.sources.candidates import PhotographCandidate
 from tasks.sources.iharmony4 import COMPOSITES, MASKS, TARGETS
 
 Foreground = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
-MAX_REFERENCE_DRAWS = 16  # past references of the object's own group; then the draw fails
-NO_REFERENCE = "no_reference"
+Draw = tuple[int, int, str | None]
 PARAMETER_DIGITS = 6
 
 
 @dataclass(frozen=True)
 class PlannedObject:
-    """An object and its place in the layout: `<image_id>_<number>_<k>.jpg`, k from 1 to `num_composites`."""
+    """An object and its place in the layout: `<image_id>_<number>_<k>.jpg`, k from 1 to `num_composites`. `shelf`: of its references."""
 
     candidate: PhotographCandidate
     phash: int  # of the photograph
     image_id: str  # without '_', which separates
     number: int
     num_composites: int
+    shelf: int
 
 
 @dataclass(frozen=True, eq=False)
 class SynthesisContext:
-    """What all objects share. `references`: whose foregrounds an object may take; `load`: one, shrunk."""
+    """What all objects share. `draw`: whose colours an object's composite may take at an attempt; `load`: a foreground, shrunk."""
 
     seed: int
     limits: Synthesis
     illuminants: Illuminants | None
-    references: Callable[[PhotographCandidate], Sequence[PhotographCandidate]]
+    draw: Callable[[PlannedObject, int, int], Reference | None]
     load: Callable[[PhotographCandidate], Foreground]
 
 
 @dataclass(frozen=True)
 class ObjectComposites:
-    """Rows of the pairs table, rows of the rejects table, and the files they speak of by name below the composites folder."""
+    """Rows of the pairs table, rows of the rejects table, and the files they speak of by name below the composites folder.
+
+    draws: of each attempt the composite's number, its own, and the identity of the reference taken: "" where there was one and none was
+    needed, None where there was none.
+    """
 
     rows: tuple[dict[str, Any], ...]
     rejects: tuple[dict[str, Any], ...]
     files: tuple[tuple[str, bytes], ...]
+    draws: tuple[Draw, ...]
 
 
 def shrink_mask(mask: UInt8[np.ndarray, "_H _W"], max_side: int) -> UInt8[np.ndarray, "H W"]:
@@ -72,12 +78,12 @@ def subset_folder(source: str) -> str:
     return source.capitalize()
 
 
-def synthesize_object(planned: PlannedObject, foreground: Foreground, context: SynthesisContext, *, folder: Path) -> ObjectComposites:
+def synthesize_object(planned: PlannedObject, context: SynthesisContext, *, folder: Path) -> ObjectComposites:
     """The composites of one object as index rows and encoded files; a composite whose every draw was rejected becomes a reject.
 
     folder: the composites folder as the index shall name it. fMSE is measured between the pixels of the two encoded files.
     """
-    target, mask = foreground
+    target, mask = context.load(planned.candidate)
     candidate, quality = planned.candidate, context.limits.jpeg_quality
     subset = subset_folder(candidate.source)
     target_name = f"{subset}/{TARGETS}/{planned.image_id}.jpg"
@@ -92,10 +98,11 @@ def synthesize_object(planned: PlannedObject, foreground: Foreground, context: S
     }
     written_target = decode_image(files[target_name], name=target_name)
     rows, rejects = [], []
+    draws: list[Draw] = []
     for number in range(1, planned.num_composites + 1):
         stem = f"{planned.image_id}_{planned.number}_{number}"
         key = f"{candidate.source}_{stem}"
-        drawn, reasons = _draw(planned, number, foreground, context)
+        drawn, reasons = _draw(planned, number, context, draws)
         if drawn is None or drawn.composite is None:
             detail = f"{candidate.image_path}: none of {sum(reasons.values())} draws was good (ingest.synthesis): {_tally(reasons)}"
             rejects.append({
@@ -111,40 +118,28 @@ def synthesize_object(planned: PlannedObject, foreground: Foreground, context: S
             "method": drawn.method, "method_params": describe_parameters(drawn.parameters),
             "composite_fmse": foreground_mse(written, written_target, mask), "composite_sha256": _sha256(files[name]),
         })
-    return ObjectComposites(tuple(rows), tuple(rejects), tuple(files.items()) if rows else ())
+    return ObjectComposites(tuple(rows), tuple(rejects), tuple(files.items()) if rows else (), tuple(draws))
 
 
 def _draw(
-    planned: PlannedObject, number: int, foreground: Foreground, context: SynthesisContext,
+    planned: PlannedObject, number: int, context: SynthesisContext, draws: list[Draw],
 ) -> tuple[Synthesized | None, Counter[str]]:
-    """The first good draw and, before it, how many were rejected for each reason."""
-    pool = context.references(planned.candidate)
+    """The first good draw and, before it, how many were rejected for each reason; all of them are added to `draws`."""
     reasons: Counter[str] = Counter()
     for attempt in range(context.limits.max_attempts):
         rng = numpy_generator(context.seed, "synthesis", planned.candidate.key, number, attempt)
-        method = choose_method(rng, context.limits.weights, has_reference=bool(pool))
-        reference = _draw_reference(planned.candidate, pool, rng) if method in TRANSFERS else None
-        if method in TRANSFERS and reference is None:
-            reasons[NO_REFERENCE] += 1
-            continue
+        reference = context.draw(planned, number, attempt)
+        method = choose_method(rng, context.limits.weights, has_reference=reference is not None)
+        taken = reference if method in TRANSFERS else None
+        draws.append((number, attempt, taken.identity if taken else "" if reference else None))
         drawn = synthesize_composite(
-            *foreground, *(context.load(reference) if reference else (None, None)), method=method, rng=rng, limits=context.limits,
-            illuminants=context.illuminants,
+            *context.load(planned.candidate), *(context.load(taken.candidate) if taken else (None, None)), method=method, rng=rng,
+            limits=context.limits, illuminants=context.illuminants,
         )
         if drawn.composite is not None:
-            return replace(drawn, parameters={"reference": reference.key}) if reference else drawn, reasons
+            return replace(drawn, parameters={"reference": taken.candidate.key}) if taken else drawn, reasons
         reasons[str(drawn.reason)] += 1
     return None, reasons
-
-
-def _draw_reference(
-    candidate: PhotographCandidate, pool: Sequence[PhotographCandidate], rng: np.random.Generator,
-) -> PhotographCandidate | None:
-    for _ in range(MAX_REFERENCE_DRAWS):
-        reference = pool[int(rng.integers(len(pool)))]
-        if reference.group != candidate.group:
-            return reference
-    return None
 
 
 def describe_parameters(parameters: Mapping[str, Any]) -> str:
