@@ -24,7 +24,7 @@ import numpy as np
 from rich.table import Table
 
 from flows.console import console, faults_as_lines
-from flows.tracking import SQLITE, open_store, store_uri
+from flows.tracking import SQLITE, open_store, store_name, store_uri, without_passwords
 from tasks.images import encode_png
 
 if TYPE_CHECKING:
@@ -75,9 +75,10 @@ def fetch_artifact(version: Version, name: str) -> Path:
         uri = _client().get_run(version.run_id).info.artifact_uri
         path = Path(download_artifacts(artifact_uri=f"{uri}/{name}", tracking_uri=store_uri()))
     except (MlflowException, OSError) as error:
-        raise ValueError(f"version {version.number} of {MODEL} in {store_uri()}: its {name} cannot be read ({error})") from error
+        said = without_passwords(str(error))
+        raise ValueError(f"version {version.number} of {MODEL} in {store_name()}: its {name} cannot be read ({said})") from error
     if not path.exists():
-        raise ValueError(f"version {version.number} of {MODEL} in {store_uri()}: {path} is gone")
+        raise ValueError(f"version {version.number} of {MODEL} in {store_name()}: {path} is gone")
     return path
 
 
@@ -88,7 +89,7 @@ def find_version(reference: str) -> Version:
         if reference == str(version.number) or reference in version.aliases:
             return version
     known = [*sorted({alias for version in versions for alias in version.aliases}), *(str(version.number) for version in versions)]
-    raise ValueError(f"no version {reference!r} of {MODEL} in {store_uri()}; there are: {', '.join(known) or 'none'}")
+    raise ValueError(f"no version {reference!r} of {MODEL} in {store_name()}; there are: {', '.join(known) or 'none'}")
 
 
 def find_champion() -> Version | None:
@@ -172,7 +173,7 @@ def rollback() -> tuple[int, int]:
     """
     champion = find_champion()
     if champion is None:
-        raise ValueError(f"no champion of {MODEL} in {store_uri()}: nothing to roll back")
+        raise ValueError(f"no champion of {MODEL} in {store_name()}: nothing to roll back")
     previous = champion.tags.get(PREVIOUS, "")
     if not previous:
         raise ValueError(f"version {champion.number} is the first champion: there is none before it to go back to")
@@ -223,7 +224,7 @@ def pinned_requirements() -> list[str]:
 
 def print_versions(versions: Sequence[Version]) -> None:
     """Print the versions, newest first."""
-    table = Table("version", "alias", "registered", "gate", "data", "commit", title=f"{MODEL} in {store_uri()}", title_justify="left")
+    table = Table("version", "alias", "registered", "gate", "data", "commit", title=f"{MODEL} in {store_name()}", title_justify="left")
     for version in reversed(versions):
         when = version.created.strftime("%Y-%m-%d %H:%M")
         cells = (version.tags.get(name, "") for name in ("gate", "data_version", "git_commit"))

@@ -72,7 +72,7 @@ def _task_runner(executor: str, num_workers: int) -> TaskRunner[Any]:
     return DaskTaskRunner(cluster_kwargs={
         "n_workers": num_workers, "threads_per_worker": 1,
         "memory_limit": None,  # it would kill a worker that holds one large photograph too many
-        "dashboard_address": ":0",  # any free port
+        "dashboard_address": "127.0.0.1:0",  # any free port, and nobody else's business
     })
 
 

@@ -7,6 +7,7 @@ batches: a hundred single calls cost 0.8 s, one batch of a hundred 0.03 s.
 import hashlib
 import logging
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -198,6 +199,16 @@ def store_uri() -> str:
     return uri if path == uri else f"{SQLITE}{Path(path).absolute()}"
 
 
+def store_name() -> str:
+    """`store_uri()` for people: a user's name and password in it are left out."""
+    return without_passwords(store_uri())
+
+
+def without_passwords(text: str) -> str:
+    """`text` with the part of every address before its host, `user:password@`, left out."""
+    return re.sub(r"(?<=//)[^/@\s]*@", "", text)
+
+
 def open_store() -> tuple["MlflowClient", str]:
     """A client of the store, and the number of the experiment; both are made where they are not there yet.
 
@@ -217,7 +228,7 @@ def open_store() -> tuple["MlflowClient", str]:
         local = uri.startswith(SQLITE)  # a tracking server decides for itself
         return client, str(client.create_experiment(EXPERIMENT, Path("mlartifacts").absolute().as_uri() if local else None))
     except MlflowException as error:
-        raise ValueError(f"MLFLOW_TRACKING_URI={uri}: {error}") from error
+        raise ValueError(without_passwords(f"MLFLOW_TRACKING_URI={uri}: {error}")) from error
 
 
 def _parent() -> dict[str, str]:

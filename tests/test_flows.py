@@ -8,8 +8,10 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import yaml
 from flows import console, pipeline, processes
 from flows.configure import configure, lay_over, read_profile
 from flows.graph import PlannedStage
-from flows.tracking import flatten, read_inputs, tracked_execution, tracked_run
+from flows.tracking import flatten, read_inputs, store_name, tracked_execution, tracked_run, without_passwords
 from tasks.params import Params, load_params
 
 # --- Profiles ---------------------------------------------------------------------------------------------------------------------------
@@ -381,6 +383,20 @@ def test_an_unusable_tracking_store_is_named(tracked: Any, monkeypatch: pytest.M
         pass
 
 
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://me:hunter2@mlflow.example.org/a", "https://mlflow.example.org/a"),
+        ("postgresql://me:hunter2@host:5432/runs", "postgresql://host:5432/runs"),
+        ("https://mlflow.example.org/a@b", "https://mlflow.example.org/a@b"), ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+    ],
+)
+def test_no_password_of_a_store_is_told(monkeypatch: pytest.MonkeyPatch, uri: str, shown: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert store_name() == shown
+    assert without_passwords(f"cannot open {uri}: refused") == f"cannot open {shown}: refused"
+
+
 # --- Fan-out under a real Prefect server ------------------------------------------------------------------------------------------------
 
 
@@ -506,7 +522,30 @@ def test_a_dask_cluster_ingests_to_the_same_bytes_as_threads(
     finish_ingest(params)
     here = outputs()
     shutil.rmtree(params.paths.work)
-    in_cluster()
+    with listening_addresses() as addresses:
+        in_cluster()
     finish_ingest(params)
     assert outputs() == here
     assert len(here) > 12
+    assert addresses == {"127.0.0.1"}, "scheduler, workers and their page are nobody else's business"
+
+
+@contextmanager
+def listening_addresses() -> Iterator[set[str]]:
+    """The addresses at which this process and its children listened during the block."""
+    found: set[str] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+                with suppress(psutil.Error):
+                    found.update(each.laddr.ip for each in process.net_connections() if each.status == psutil.CONN_LISTEN)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watcher.join()
