@@ -80,9 +80,12 @@ def _is_os_error(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
-def run_stage(stage: Flow[[], None]) -> None:
-    """Run a stage's flow as a program: under the pipeline's Prefect server, or one of its own where it was started alone."""
+def run_stage(stage: Flow[..., None], *arguments: str) -> None:
+    """Run a stage's flow as a program: under the pipeline's Prefect server, or one of its own where it was started alone.
+
+    arguments: which of its units a stage of a DVC matrix is.
+    """
     exit_on_sigterm()
     follow_parent("DVC_STAGE")
     with faults_as_lines(stage.name), prefect_api():
-        stage()
+        stage(*arguments)

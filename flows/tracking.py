@@ -85,12 +85,13 @@ class TrackedRun:
 
 @contextmanager
 def tracked_run(stage: str, params: Params) -> Iterator[TrackedRun]:
-    """The MLflow run of a stage: its params section, its input datasets as DVC knows them, and where the code stood.
+    """The MLflow run of a stage ("train", or "finetune_syconet@photos" of a DVC matrix): its params section, its input datasets as DVC
+    knows them, and where the code stood.
 
     Nested under the pipeline's run where there is one. Ends as FINISHED, FAILED or KILLED, whatever the block raises.
     """
     client, experiment = open_store()
-    tags = {"mlflow.source.name": f"flows.{stage}", "mlflow.source.type": "LOCAL", "stage": stage, **_parent(), **_versions()}
+    tags = {"mlflow.source.name": f"flows.{_file_of(stage)}", "mlflow.source.type": "LOCAL", "stage": stage, **_parent(), **_versions()}
     run_id = client.create_run(experiment, run_name=stage, tags=tags).info.run_id
     _log_params(client, run_id, stage, params)
     _log_inputs(client, run_id, stage, params)
@@ -183,7 +184,7 @@ def read_lineage(stage: str, params: Params) -> dict[str, str]:
 def read_inputs(stage: str, paths: Mapping[str, str], files: tuple[Path, Path] = PROJECT_FILES) -> dict[str, str]:
     """Input path -> DVC's hash, for each dependency of `stage` that another stage of `dvc.yaml` put out, as `dvc.lock` has it."""
     stages, lock = (yaml.load(path.read_text(), Loader=YAML_LOADER) or {} if path.is_file() else {} for path in files)
-    wanted = [str(dep) for dep in stages.get("stages", {}).get(stage, {}).get("deps", [])]
+    wanted = [str(dep) for dep in stages.get("stages", {}).get(_file_of(stage), {}).get("deps", [])]
     for name, path in paths.items():
         wanted = [dep.replace(f"${{paths.{name}}}", path) for dep in wanted]
     outs = [out for locked in lock.get("stages", {}).values() for out in locked.get("outs", [])]
@@ -238,7 +239,7 @@ def _parent() -> dict[str, str]:
 def _log_params(client: "MlflowClient", run_id: str, stage: str, params: Params) -> None:
     from mlflow.entities import Param
 
-    section = stage.removeprefix("fit_")
+    section = _file_of(stage).removeprefix("fit_").removeprefix("finetune_")
     values = {"seed": params.seed, **flatten({section: getattr(params, section).model_dump(mode="json")})}
     entries = [Param(name, str(value)) for name, value in values.items()]
     for first in range(0, len(entries), BATCH["params"]):
@@ -256,6 +257,11 @@ def _log_inputs(client: "MlflowClient", run_id: str, stage: str, params: Params)
     ]
     if inputs:
         client.log_inputs(run_id, inputs)
+
+
+def _file_of(stage: str) -> str:
+    """The flow's file: what stands before the unit of a DVC matrix."""
+    return stage.partition("@")[0]
 
 
 def _versions() -> dict[str, str]:

@@ -9,26 +9,25 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
-from models.syconet import SycoNet
+from tasks.augmentation.candidates import HardCases, draw_candidates, harmonizer_digest
+from tasks.augmentation.domains import UNION, SycoNets, checkpoint_digests
 from tasks.checkpoints import fingerprint
 from tasks.files import read_json, write_json
-from tasks.images import read_image, read_mask, resize_image, to_tensor
+from tasks.images import read_image, read_mask, resize_image
 from tasks.index import read_index
-from tasks.lut_kernel import apply_lut_uint8
 from tasks.params import Params
 from tasks.sample import Pair
-from tasks.seeds import derive_seed, numpy_generator
+from tasks.seeds import numpy_generator
 from tasks.shard_samples import write_samples
 from tasks.shards import EncodedSample, ShardInfo, encode_pair, sanitize_key, shard_info, write_manifest, write_shard
-from tasks.syconet_files import load_syconet
 
 Kind = Literal["original", "augmented", "retouched"]
 Row = Mapping[str, Any]
@@ -38,7 +37,7 @@ Mask = UInt8[np.ndarray, "H W"]
 PLAN: tuple[tuple[str, Kind], ...] = (("train", "original"), ("train", "augmented"), ("train", "retouched"), ("val", "original"))
 LEAST_REGION, MOST_REGION = 0.05, 0.50  # share of the frame that a region for a retouch without a mask covers
 SOFTEST_EDGE = 0.06  # of the frame's side: the width over which such a region fades out, at most
-LUT_BATCH = 32  # tables predicted at once
+TABLES_AT_ONCE = 32  # predicted by the network
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def write_pair_shard(params: Params, unit: AugmentUnit) -> WrittenShard:
     torch.set_num_threads(1)
     jobs = _jobs(params, unit.split, unit.kind)[unit.first : unit.stop]
     path, record = params.paths.shards / unit.name, params.paths.work / "augment" / f"{unit.name}.json"
-    key = fingerprint(asdict(unit), params.augment.model_dump(), params.seed, jobs, _checkpoint_hash(params, unit.kind))
+    key = fingerprint(asdict(unit), params.augment.model_dump(), params.seed, jobs, _made_by(params, unit.kind))
     if (done := _finished(path, record, key, unit)) is not None:
         return done
     errors: list[float] = []
@@ -115,7 +114,7 @@ def finish_augment(params: Params, results: Sequence[WrittenShard]) -> dict[str,
             sums[result.kind] = sums.get(result.kind, 0.0) + result.fmse * result.info.num_samples
     meta = {
         "counts": counts, "size": params.augment.size, "jpeg_quality": params.augment.jpeg_quality, "copies": params.augment.copies,
-        "seed": params.seed, "syconet": _checkpoint_hash(params, "augmented"),
+        "seed": params.seed, **_made_by(params, "augmented"),
     }
     write_samples(params.paths.shards, _sample_rows(params, units))
     write_manifest(params.paths.shards, (result.info for result in results), kind="pairs", meta=meta)
@@ -202,14 +201,15 @@ def _read_rows(folder: Path, table: str, split: str, stamp: int) -> list[dict[st
     return read_index(folder, table, split=split)
 
 
-def _checkpoint_hash(params: Params, kind: Kind) -> str | None:
-    """What the composites were made by, where they were made by SycoNet."""
+def _made_by(params: Params, kind: Kind) -> dict[str, Any]:
+    """The weights behind composites that SycoNet made: the union's, the domains', and those of the harmonizer that chose among them."""
     if kind != "augmented" or not params.augment.copies:
-        return None
-    path = params.paths.syconet / "model.pt"
-    if not path.is_file():
-        raise ValueError(f"{path}: no trained syconet here; `dvc repro` makes it")
-    return sha256(path.read_bytes()).hexdigest()[:16]
+        return {}
+    digests = dict(checkpoint_digests(params))
+    made_by: dict[str, Any] = {"syconet": digests.pop(UNION), "syconet_domains": digests}
+    if params.augment.harmonizer is not None:
+        made_by |= {"harmonizer": harmonizer_digest(params), "limits": params.ingest.synthesis.model_dump()}
+    return made_by
 
 
 def _finished(path: Path, record: Path, key: str, unit: AugmentUnit) -> WrittenShard | None:
@@ -242,27 +242,19 @@ def _originals(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict
 
 
 def _augmented(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict[str, Any]]]:
-    model, _ = load_syconet(params.paths.syconet)
-    checkpoint, targets = _checkpoint_hash(params, "augmented"), _Targets(params)
-    for first in range(0, len(jobs), LUT_BATCH):
-        batch = jobs[first : first + LUT_BATCH]
-        seeds = [derive_seed(params.seed, "augment", row["key"], row["copy"]) for row in batch]
-        photographs = [targets.read(row) for row in batch]
-        luts = _predict_luts(model, photographs, seeds)
-        for row, seed, (target, mask), lut in zip(batch, seeds, photographs, luts, strict=True):
-            about = {"parent": row["key"], "copy": row["copy"], "z_seed": seed, "syconet": checkpoint}
-            composite = apply_lut_uint8(target, lut, mask)
-            yield _pair(row, "augmented", (composite, mask, target)), about
-
-
-@torch.inference_mode()
-def _predict_luts(model: SycoNet, photographs: Sequence[tuple[Image, Mask]], seeds: Sequence[int]) -> Float32[np.ndarray, "B 3 D D D"]:
-    size = model.config.size
-    images = to_tensor(np.stack([resize_image(image, size, size) for image, _ in photographs]))
-    masks = to_tensor(np.stack([resize_image(mask, size, size) for _, mask in photographs]))
-    codes = torch.stack([torch.randn(model.config.latent_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-    luts: Float32[np.ndarray, "B 3 D D D"] = model.generate(images, masks, codes).numpy()
-    return luts
+    syconets, targets = SycoNets(params), _Targets(params)
+    hardest = HardCases(params) if params.augment.harmonizer is not None else None
+    by_target = [list(same) for _, same in groupby(jobs, key=lambda row: (row["target_path"], row["mask_path"]))]
+    num_at_once = max(1, TABLES_AT_ONCE // max(params.augment.copies, params.augment.candidates))
+    for first in range(0, len(by_target), num_at_once):
+        batch = by_target[first : first + num_at_once]
+        photographs = [targets.read(rows[0]) for rows in batch]
+        drawn = draw_candidates(params, syconets, [rows[0] for rows in batch], photographs)
+        for rows, (target, mask), candidates in zip(batch, photographs, drawn, strict=True):
+            kept = candidates if hardest is None else hardest.keep(candidates, target, mask, most=params.augment.copies)
+            for row in rows:
+                chosen = kept[row["copy"]]
+                yield _pair(row, "augmented", (chosen.composite, mask, target)), {**chosen.about, "copy": row["copy"]}
 
 
 def _retouched(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict[str, Any]]]:

@@ -13,6 +13,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Quality = Annotated[int, Field(ge=50, le=100)]
 Side = Annotated[int, Field(ge=16, le=4096)]
+Domain = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]  # it names a stage and a folder
 SourceName = Literal["starter", "photos", "coco", "iharmony4", "realhm", "retouch", "composites"]
 
 
@@ -31,6 +32,7 @@ class Paths(Section):
     data_report: Path
     mined: Path
     syconet: Path
+    domains: Path
     shards: Path
     harmonizer: Path
     metrics: Path
@@ -161,6 +163,8 @@ class Syconet(Section):
     lut_dim: Annotated[int, Field(ge=2, le=64)]
     width: Count
     steps: Count
+    domains: list[Domain]
+    finetune_steps: Count
     batch_size: Count
     lr: Positive
     basis_lr: Positive
@@ -175,10 +179,20 @@ class Syconet(Section):
 
 class Augment(Section):
     copies: Natural
+    candidates: Count
+    harmonizer: Path | None
     size: Side
     jpeg_quality: Quality
     shard_size: Count
     num_workers: Count
+
+    @model_validator(mode="after")
+    def _hard_cases_can_be_chosen(self) -> "Augment":
+        if (self.candidates > 1) != (self.harmonizer is not None):
+            raise ValueError(f"candidates is {self.candidates} with harmonizer {self.harmonizer}: over 1 needs a harmonizer, 1 needs none")
+        if 1 < self.candidates < self.copies:
+            raise ValueError(f"candidates ({self.candidates}) must not be fewer than copies ({self.copies})")
+        return self
 
 
 class Train(Section):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from models.harmonizer import HarmonizerConfig, build_harmonizer
 from models.syconet import SycoNet, SycoNetConfig
 from tasks.augment import AugmentUnit, blend, finish_augment, plan_augment, random_region, write_pair_shard
+from tasks.harmonizer_files import save_harmonizer
 from tasks.images import encode_jpeg, encode_png
 from tasks.index import PAIRS, RETOUCHES, write_table
 from tasks.params import Params
@@ -205,6 +208,31 @@ def test_another_checkpoint_or_param_writes_the_shards_it_concerns_again(params:
     second = contents(params.paths.shards)
     changed = {name for name in first if first[name] != second[name]} - {"manifest.json"}
     assert changed == {unit.name for unit in plan_augment(params) if unit.kind == "augmented"}
+
+
+def test_hard_cases_are_chosen_told_and_byte_equal_in_two_runs(params: Params) -> None:
+    config = HarmonizerConfig(
+        size=32, architecture="small", width=8, num_knots=4, grid=4, shading="symmetric", shading_limit=1.5, plate=False, encoder_size=32
+    )
+    save_harmonizer(Path("harmonizer"), build_harmonizer(config), config, {})
+    values = params.model_dump(mode="json")
+    values["augment"] |= {"candidates": 6, "harmonizer": "harmonizer"}
+    hard = Params.model_validate(values)
+    run(hard)
+    first, found = contents(hard.paths.shards), [facts for pair, facts in samples(hard, "train") if pair.kind == "augmented"]
+    digest = hashlib.sha256(Path("harmonizer/model.pt").read_bytes()).hexdigest()[:16]
+    assert {facts["harmonizer"] for facts in found} == {read_manifest(hard.paths.shards).meta["harmonizer"]} == {digest}
+    for facts in found:
+        assert {"parent", "z_seed", "syconet", "rank", "remaining_fmse", "faults", "copy"} <= set(facts)
+    by_target: dict[str, list[dict[str, Any]]] = {}
+    for facts in found:
+        by_target.setdefault(facts["parent"], []).append(facts)
+    for kept in by_target.values():
+        ranks = [facts["rank"] for facts in kept if not facts["faults"]]
+        assert ranks == sorted(ranks)
+    shutil.rmtree(hard.paths.shards)
+    run(hard, 3)
+    assert contents(hard.paths.shards) == first
 
 
 def test_no_copies_need_no_syconet(params: Params) -> None:
