@@ -10,7 +10,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 help:  ## say what each command does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed  ## make .venv with everything in it, pinned; nothing if it is up to date
 
@@ -42,6 +42,18 @@ ui: install  ## look at the runs in a browser (MLflow)
 
 study: install  ## ask people which method looks more natural, on a page of their browser; FIT=1 says what the votes say
 	@exec python -m $(if $(FIT),flows.study,apps.study $(if $(HOST),--host "$(HOST)"))
+
+augmentation-study: install  ## does SycoNet's augmentation help? many small trainings, an hour of one core; goes on where it was killed
+	@$(call study,augmentation)
+
+ablation: install  ## what do the streams, curves, shading and mining add? half an hour of one core
+	@$(call study,ablation)
+
+cross-source: install  ## does it carry over to sources it never saw? a quarter of an hour of one core
+	@$(call study,cross_source)
+
+# The parts of a study by DVC, then its findings for the report's page.
+study = dvc --wait-for-lock repro ablations/dvc.yaml:baselines@$(1) ablations/dvc.yaml:$(1)_cell && python -m flows.ablations report $(1)
 
 configure: install  ## lay a profile over params.yaml: PROFILE=photos RAW=/path/to/your/photographs
 	@exec python -m flows.configure "$(or $(PROFILE),starter)" $(if $(RAW),--raw "$(RAW)")

@@ -8,6 +8,9 @@ from typing import Any
 from flows.console import faults_as_lines
 
 
+PIPELINE = "dvc.yaml"  # the studies have a file of their own, and run when they are asked for
+
+
 @dataclass(frozen=True)
 class PlannedStage:
     """One stage of dvc.yaml as it stands now."""
@@ -34,7 +37,7 @@ def plan_stages() -> list[PlannedStage]:
     try:
         with Repo() as repo:
             graph = repo.index.graph
-            status = repo.status()
+            status = repo.status(PIPELINE)
             return [
                 PlannedStage(
                     name=stage.addressing,
@@ -42,7 +45,7 @@ def plan_stages() -> list[PlannedStage]:
                     upstream=tuple(sorted(dependency.addressing for dependency in graph.successors(stage))),
                     reasons=tuple(_reasons(status.get(stage.addressing, []))),
                 )
-                for stage in plan_repro(graph)
+                for stage in plan_repro(graph) if stage.path_in_repo == PIPELINE
             ]
     except DvcException as error:
         raise ValueError(f"DVC: {error} (`dvc status` may say more)") from error
