@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.ablations.judge import judge_composites, load_judge
+from tasks.ablations.judge import NATURAL, judge_composites, load_judge
 from tasks.ablations.measuring import measure_pairs
 from tasks.ablations.plans import CellPlan, with_values
 from tasks.checkpoints import fingerprint
@@ -48,7 +48,7 @@ def run_cell(plan: CellPlan, params: Params, result: Path, say: Say) -> None:
         found[name]["pairs"] = pairs[name]
     for kind, figures in _judge(plan, own, methods).items():
         for name in networks:
-            found[name][kind] = {"before": figures[COMPOSITE], "after": figures[name]}
+            found[name][kind] = {"before": figures[COMPOSITE], "after": figures[name], "natural": figures[NATURAL]}
     write_json(result, found)
     shutil.rmtree(own.paths.work)
 
@@ -72,9 +72,10 @@ def _judge(plan: CellPlan, params: Params, methods: Methods) -> Mapping[str, Map
         return {}
     evaluated = params.evaluate.model_copy(update={"naturalness_images": plan.naturalness_images})
     natural = measure_naturalness(params.model_copy(update={"evaluate": evaluated}), methods)
-    probe = {name: row.score for name, row in natural.real_composites.items()}
-    judge = judge_composites(params, load_judge(plan.judge), methods)
-    return ({"probe": probe} if probe else {}) | ({"judge": judge} if judge else {})
+    judged = {"judge": judge_composites(params, load_judge(plan.judge), methods)}
+    if natural.real_composites:
+        judged["probe"] = {name: row.score for name, row in natural.real_composites.items()} | {NATURAL: 0.0}  # by the score's definition
+    return {judge: figures for judge, figures in judged.items() if figures}
 
 
 def _key(plan: CellPlan, params: Params) -> str:

@@ -4,8 +4,9 @@ That of a training says little of it: whoever was trained to please it does. Thi
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from tasks.loader import iter_composite_batches
 from tasks.params import Benchmark, Params
 from tasks.seeds import derive_seed, torch_generator
 
+NATURAL = "natural photographs"
 AT_ONCE = 32  # images
 
 
@@ -57,20 +59,34 @@ def load_judge(folder: Path) -> Discriminator:
 
 
 def judge_composites(params: Params, judge: Discriminator, methods: Methods) -> dict[str, float]:
-    """By method: the mean logit inside the mask of the index's real composites; above 0 passes for natural. Empty if there are none."""
-    rows = read_index(params.paths.index, "composites")
+    """By method: the mean logit inside the mask of the index's real composites, 0 is undecided and more is natural. Empty if there are none.
+
+    Under `NATURAL` that of the test photographs and their own masks, untouched: what the goal is on the judge's scale.
+    """
     means: dict[str, list[float]] = {}
-    for first in range(0, len(rows), AT_ONCE):
-        chunk = rows[first : first + AT_ONCE]
-        benchmark = Benchmark(source="composites", subset="*", size=params.train.size, resize="pillow_bilinear")
-        examples = [read_example(row, benchmark, max_megapixels=params.ingest.max_megapixels) for row in chunk]
-        examples = [example for example in examples if example.num_foreground]
+    for examples in _examples(params, read_index(params.paths.index, "composites")):
         answers = methods.predict(examples)
         for example, answer in zip(examples, answers, strict=True):
             answer |= {name: baseline(example.composite, example.mask) for name, baseline in methods.baselines.items()}
-        for name in answers[0] if answers else ():
+        for name in answers[0]:
             means.setdefault(name, []).extend(mean_logits(judge, examples, [answer[name] for answer in answers]))
+    if means:
+        photographs = [{**row, "composite_path": row["image_path"]} for row in read_index(params.paths.index, "photographs", split="test")]
+        means[NATURAL] = [
+            logit for examples in _examples(params, photographs)
+            for logit in mean_logits(judge, examples, [example.composite for example in examples])
+        ]
     return {name: float(np.mean(values)) for name, values in means.items()}
+
+
+def _examples(params: Params, rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Example]]:
+    """The rows' images at the size of training, some at a time, without those whose masks are empty there."""
+    benchmark = Benchmark(source="composites", subset="*", size=params.train.size, resize="pillow_bilinear")
+    for first in range(0, len(rows), AT_ONCE):
+        chunk = rows[first : first + AT_ONCE]
+        examples = [read_example(row, benchmark, max_megapixels=params.ingest.max_megapixels) for row in chunk]
+        if examples := [example for example in examples if example.num_foreground]:
+            yield examples
 
 
 @torch.inference_mode()

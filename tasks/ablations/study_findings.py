@@ -154,7 +154,7 @@ def _real_findings(cells: Sequence[str], results: Results) -> dict[str, Finding]
         return {}
     estimates = [results.change(cell, judge).estimate(cell, group=judges[judge]) for judge in known for cell in cells]
     first = next(iter(results.cells[cells[0]].values()))
-    befores = ", ".join(f"{judge} {first[judge]['before']:.2f}" for judge in known)
+    befores = "; ".join(f"{judge} {first[judge]['before']:.2f}, natural photographs {first[judge]['natural']:.2f}" for judge in known)
     note = (
         f"Real composites without ground truth that nobody trained on: what judges say after harmonizing minus before ({befores}). None of "
         "them had a part in any training: the discriminator learned from untouched mined composites and natural photographs alone. "
