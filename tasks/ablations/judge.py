@@ -59,7 +59,7 @@ def load_judge(folder: Path) -> Discriminator:
 
 
 def judge_composites(params: Params, judge: Discriminator, methods: Methods) -> dict[str, float]:
-    """By method: the mean logit inside the mask of the index's real composites, 0 is undecided and more is natural. Empty if there are none.
+    """By method: the mean logit inside the mask of the index's real composites; above 0 is natural. Empty if there are none.
 
     Under `NATURAL` that of the test photographs and their own masks, untouched: what the goal is on the judge's scale.
     """
