@@ -140,17 +140,23 @@ def register_model(folder: Path, run_id: str, *, card: str, tags: Mapping[str, s
     card: Markdown, becomes the version's description.
     """
     client, _ = open_store()
-    with tempfile.TemporaryDirectory() as temporary:
-        model, named = Path(temporary, "model"), Path(temporary, Path(FOLDER).name)  # MLflow keeps an artifact under its folder's name
-        shutil.copytree(folder, named)
-        _save_pyfunc(model, named)
-        client.log_artifacts(run_id, str(model), "model")
+    log_model(folder, run_id)
     if not client.search_registered_models(f"name = '{MODEL}'"):
         client.create_registered_model(MODEL, description="Image harmonization: a composite and its mask in, a matching foreground out.")
     source = f"{client.get_run(run_id).info.artifact_uri}/model"
     made = client.create_model_version(MODEL, source=source, run_id=run_id, tags=dict(tags), description=card)
     client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
     return int(made.version)
+
+
+def log_model(folder: Path, run_id: str) -> None:
+    """Keep the harmonizer of `folder` with the MLflow run `run_id` as a model to be served: signature, example, code, requirements."""
+    client, _ = open_store()
+    with tempfile.TemporaryDirectory() as temporary:
+        model, named = Path(temporary, "model"), Path(temporary, Path(FOLDER).name)  # MLflow keeps an artifact under its folder's name
+        shutil.copytree(folder, named)
+        _save_pyfunc(model, named)
+        client.log_artifacts(run_id, str(model), "model")
 
 
 def promote(number: int) -> int | None:

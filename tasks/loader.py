@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Int, UInt8
 
 from tasks.images import to_tensor
@@ -38,14 +39,17 @@ class Pool:
 
 
 class BatchIterator(Iterator[Batch], Generic[Batch]):
-    """Endless batches, built by threads a few steps ahead. Close it (or use `with`); an exception in a thread comes out of `next`."""
+    """Endless batches, built by threads a few steps ahead. Close it (or use `with`); an exception in a thread comes out of `next`.
+
+    Each of its threads computes with one core: batches are the parallel axis.
+    """
 
     def __init__(self, build: Callable[[int], Batch], close: Callable[[], None], *, first_step: int, num_threads: int) -> None:
         self.wait_seconds = 0.0  # how long `next` has waited for data, all in all
         self._build = build
         self._close = close
         self._next_step = first_step
-        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="loader")
+        self._pool = ThreadPoolExecutor(num_threads, "loader", initializer=torch.set_num_threads, initargs=(1,))
         self._pending: deque[Future[Batch]] = deque()
         self._ahead = 2 * num_threads
         self._closed = False
@@ -91,14 +95,21 @@ class BatchIterator(Iterator[Batch], Generic[Batch]):
             self._next_step += 1
 
 
+def as_read(batch: Batch, step: int) -> Batch:
+    """A batch as it was read: what `prepare` does where nothing is to be done."""
+    del step
+    return batch
+
+
 def iter_pair_batches(
     folder: Path, split: str, *, batch_size: int, seed: int, first_step: int = 0, num_threads: int = 2, cache_megabytes: int = 0,
     rank: int = 0, num_ranks: int = 1, pools: Sequence[Pool] | None = None,
+    prepare: Callable[[PairBatch, int], PairBatch] = as_read,
 ) -> BatchIterator[PairBatch]:
     """Endless batches of the pairs of `split`, float32 in [0, 1], from step `first_step` on.
 
     batch_size: samples per rank. cache_megabytes: decoded samples stay in memory if the whole split fits. pools: which samples come, and
-    how often; all of them, once an epoch each, where None.
+    how often; all of them, once an epoch each, where None. prepare: what the threads do to the batch of a step; it must be a pure function.
     Raises ValueError naming the file if the shards are missing, damaged, hold no such split or another kind, or images differ in size.
     """
     build, close = _builder(
@@ -107,14 +118,14 @@ def iter_pair_batches(
     )
 
     def pairs(step: int) -> PairBatch:
-        return PairBatch(**{field: to_tensor(stack) for field, stack in build(step).items()})
+        return prepare(PairBatch(**{field: to_tensor(stack) for field, stack in build(step).items()}), step)
 
     return BatchIterator(pairs, close, first_step=first_step, num_threads=num_threads)
 
 
 def iter_composite_batches(
     folder: Path, split: str, *, batch_size: int, seed: int, first_step: int = 0, num_threads: int = 2, cache_megabytes: int = 0,
-    rank: int = 0, num_ranks: int = 1,
+    rank: int = 0, num_ranks: int = 1, prepare: Callable[[CompositeBatch, int], CompositeBatch] = as_read,
 ) -> BatchIterator[CompositeBatch]:
     """Endless batches of the real composites of `split`; arguments and errors as `iter_pair_batches`."""
     build, close = _builder(
@@ -122,7 +133,7 @@ def iter_composite_batches(
     )
 
     def composites(step: int) -> CompositeBatch:
-        return CompositeBatch(**{field: to_tensor(stack) for field, stack in build(step).items()})
+        return prepare(CompositeBatch(**{field: to_tensor(stack) for field, stack in build(step).items()}), step)
 
     return BatchIterator(composites, close, first_step=first_step, num_threads=num_threads)
 

@@ -195,6 +195,12 @@ class Augment(Section):
         return self
 
 
+class StreamWeights(Section):
+    original: NonNegative
+    retouched: NonNegative
+    augmented: NonNegative
+
+
 class Train(Section):
     architecture: Literal["small", "paper", "pixel"]
     size: Side
@@ -224,6 +230,7 @@ class Train(Section):
     discriminator_width: Count
     discriminator_lr: Positive
     balanced_adversarial: bool
+    stream_weights: StreamWeights
     augmentation: Literal["none", "static", "dynamic"]
     jitter: Share
     region_share: Share
@@ -231,10 +238,28 @@ class Train(Section):
     whole_jitter: NonNegative
     smallest_crop: Annotated[float, Field(gt=0.1, le=1.0)]
     val_every: Count
+    patience: Natural
     keep: Literal["best", "last"]
     max_val_pairs: Count
+    report_every: Count
+    sheet_every: Natural
+    precision: Literal["float32", "bfloat16"]
+    num_processes: Count
     cache_megabytes: Natural
     threads: Count
+
+    @model_validator(mode="after")
+    def _copies_are_read_where_they_have_a_weight(self) -> "Train":
+        if self.stream_weights.augmented and self.augmentation != "static":
+            weight = self.stream_weights.augmented
+            raise ValueError(f"stream_weights.augmented is {weight:g} with augmentation {self.augmentation}: only static reads copies")
+        return self
+
+    @model_validator(mode="after")
+    def _batch_is_shared_evenly(self) -> "Train":
+        if self.batch_size % self.num_processes:
+            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by num_processes {self.num_processes}")
+        return self
 
 
 class Benchmark(Section):

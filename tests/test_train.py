@@ -20,8 +20,9 @@ from tasks.shard_samples import write_samples
 from tasks.shards import encode_composite, encode_pair, write_manifest, write_shard
 from tasks.syconet_files import save_syconet
 from tasks.train import train
+from tasks.training.batch_changes import BatchChanges
 from tasks.training.schedules import is_adversarial, learning_rate
-from tasks.training.streams import composite_stream
+from tasks.training.streams import open_streams
 from tasks.training.trainer import Trainer
 
 SIZE = 32
@@ -151,7 +152,7 @@ def test_strict_alternation_spaces_the_adversarial_steps_evenly(tiny: Params, sh
 
 
 def test_each_phase_moves_only_its_own_network(tiny: Params) -> None:
-    trainer = Trainer(tiny, torch.device("cpu"))
+    trainer = Trainer(tiny)
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(2, 3, SIZE, SIZE, generator=generator)
     mask = torch.zeros(2, 1, SIZE, SIZE)
@@ -208,8 +209,9 @@ def test_training_on_pairs_alone_needs_no_real_composites(tiny: Params) -> None:
     shutil.rmtree(tiny.paths.mined)
     alone = tiny.model_copy(update={"train": section})
     assert train(alone, _silent, _silent)["adversarial_steps"] == 0
-    with composite_stream(alone, first_step=0) as nothing, pytest.raises(ValueError, match="adversarial_share is 0"):
-        next(nothing)
+    changes = BatchChanges(section, 1)
+    with open_streams(alone, changes, [False, False]) as streams, pytest.raises(ValueError, match="no step is adversarial"):
+        next(streams.composites)
 
 
 def test_missing_validation_pairs_are_named(tiny: Params) -> None:

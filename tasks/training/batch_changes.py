@@ -22,17 +22,18 @@ from tasks.syconet_files import load_syconet
 class BatchChanges:
     """The changes that `train` asks for. With `train.augmentation: dynamic` it holds the frozen SycoNet."""
 
-    def __init__(self, section: Train, seed: int, syconet: SycoNet | None = None) -> None:
+    def __init__(self, section: Train, seed: int, syconet: SycoNet | None = None, *, rank: int = 0) -> None:
         self.section, self.seed, self.syconet = section, seed, syconet
+        self.own = (rank,) if rank else ()  # further ranks have random numbers of their own
 
     def pairs(self, batch: PairBatch, step: int) -> PairBatch:
         """The batch of a supervised step at `train.size`; with a SycoNet twice as long, the second half fresh composites of the first's
         targets.
         """
-        section, generator = self.section, torch_generator(self.seed, "jitter", step)
+        section, generator = self.section, torch_generator(self.seed, "jitter", step, *self.own)
         batch = jitter.reframe_pairs(batch, section.size, generator, smallest=section.smallest_crop)
         if self.syconet is not None:
-            batch = with_fresh_composites(batch, self.syconet, torch_generator(self.seed, "syconet", step))
+            batch = with_fresh_composites(batch, self.syconet, torch_generator(self.seed, "syconet", step, *self.own))
         batch = jitter.recolor_foregrounds(batch, section.jitter, generator)
         batch = jitter.invent_regions(batch, section.region_share, generator)
         batch = jitter.undo_some(batch, section.natural_share, generator)
@@ -40,7 +41,7 @@ class BatchChanges:
 
     def composites(self, batch: CompositeBatch, step: int) -> CompositeBatch:
         """The batch of an adversarial step at `train.size`."""
-        return jitter.reframe_composites(batch, self.section.size, torch_generator(self.seed, "jitter", step))
+        return jitter.reframe_composites(batch, self.section.size, torch_generator(self.seed, "jitter", step, *self.own))
 
 
 @torch.no_grad()

@@ -21,6 +21,11 @@ def is_adversarial(section: Train, seed: int, step: int) -> bool:
     return torch.rand((), generator=torch_generator(seed, "stream", step)).item() < section.adversarial_share
 
 
+def plan_steps(section: Train, seed: int) -> list[bool]:
+    """`is_adversarial` of every step of the training."""
+    return [is_adversarial(section, seed, step) for step in range(section.steps)]
+
+
 def learning_rate(section: Train, step: int) -> float:
     """Linear warm-up, then a cosine down to `lr_floor` of `lr`."""
     if step < section.warmup_steps:

@@ -1,47 +1,130 @@
-"""The two streams of a training: pairs for supervised steps, real composites for adversarial ones; each its own loader."""
+"""The two streams of a training: pairs for supervised steps, real composites for adversarial ones; each its own loader.
+
+The loaders' threads bring batches to the training device and change them there, steps ahead of the step that takes them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import numpy as np
+import torch
 
 from tasks.loader import BatchIterator, Pool, iter_composite_batches, iter_pair_batches
 from tasks.params import Params
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.shard_samples import read_samples
+from tasks.training.batch_changes import BatchChanges
+from tasks.training.distributed import ALONE, Ranks
+
+Batch = TypeVar("Batch", PairBatch, CompositeBatch)
 
 
-def pair_stream(params: Params, *, first_step: int) -> BatchIterator[PairBatch]:
-    """The batches of the supervised steps, from their number `first_step` on.
+@dataclass(frozen=True)
+class Streams:
+    """Both streams of one rank, open. Close them, or use `with`."""
+
+    pairs: BatchIterator[PairBatch]
+    composites: BatchIterator[CompositeBatch]
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long the steps have waited for data, all in all."""
+        return self.pairs.wait_seconds + self.composites.wait_seconds
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pairs.close()
+        self.composites.close()
+
+
+def open_streams(params: Params, changes: BatchChanges, plan: Sequence[bool], *, first_step: int = 0, ranks: Ranks = ALONE) -> Streams:
+    """Streams for the steps of `plan` (whether each is adversarial), from `first_step` on.
+
+    Real composites need not be there if no step is adversarial. Raises ValueError as the streams do.
+    """
+    supervised, adversarial = ([step for step, kind in enumerate(plan) if kind is wanted] for wanted in (False, True))
+    pairs = pair_stream(params, changes, supervised, first=sum(step < first_step for step in supervised), ranks=ranks)
+    if not adversarial:
+        return Streams(pairs, BatchIterator(_no_batch, lambda: None, first_step=0, num_threads=1))
+    try:
+        first = sum(step < first_step for step in adversarial)
+        return Streams(pairs, composite_stream(params, changes, adversarial, first=first, ranks=ranks))
+    except BaseException:
+        pairs.close()
+        raise
+
+
+def pair_stream(
+    params: Params, changes: BatchChanges, steps: Sequence[int], *, first: int = 0, ranks: Ranks = ALONE
+) -> BatchIterator[PairBatch]:
+    """The changed batches of the supervised `steps`, from the one at place `first` on; `train.batch_size` samples over all ranks.
 
     `train.augmentation: static` reads all pairs of the shards; none and dynamic pass over SycoNet's copies.
-    Raises ValueError as `iter_pair_batches` does, and if nothing but copies is there.
+    Raises ValueError as `iter_pair_batches` does, and naming a stream that has a weight and no samples.
     """
-    section = params.train
     return iter_pair_batches(
-        params.paths.shards, "train", batch_size=section.batch_size, seed=params.seed, first_step=first_step,
-        num_threads=section.threads, cache_megabytes=section.cache_megabytes, pools=_pools(params),
+        params.paths.shards, "train", **_shared(params, ranks), first_step=first, num_threads=params.train.threads, pools=_pools(params),
+        prepare=_prepared(changes.pairs, steps, ranks.device),
     )
 
 
-def composite_stream(params: Params, *, first_step: int) -> BatchIterator[CompositeBatch]:
-    """The batches of the adversarial steps, from their number `first_step` on. Raises ValueError as `iter_composite_batches` does.
-
-    Where `train.adversarial_share` is 0 nothing is opened: real composites need not be there, and asking for a batch is an error.
-    """
-    section = params.train
-    if section.adversarial_share == 0:
-        return BatchIterator(_no_batch, lambda: None, first_step=first_step, num_threads=1)
+def composite_stream(
+    params: Params, changes: BatchChanges, steps: Sequence[int], *, first: int = 0, ranks: Ranks = ALONE
+) -> BatchIterator[CompositeBatch]:
+    """The changed batches of the adversarial `steps`, as `pair_stream`'s. Raises ValueError as `iter_composite_batches` does."""
     return iter_composite_batches(
-        params.paths.mined, "train", batch_size=section.batch_size, seed=params.seed, first_step=first_step,
-        num_threads=1, cache_megabytes=section.cache_megabytes,
+        params.paths.mined, "train", **_shared(params, ranks), first_step=first, num_threads=1,
+        prepare=_prepared(changes.composites, steps, ranks.device),
     )
+
+
+def _shared(params: Params, ranks: Ranks) -> dict[str, Any]:
+    section = params.train
+    return {
+        "batch_size": section.batch_size // ranks.count, "seed": params.seed, "rank": ranks.rank, "num_ranks": ranks.count,
+        "cache_megabytes": section.cache_megabytes // ranks.count,
+    }
+
+
+def _prepared(
+    change: Callable[[Batch, int], Batch], steps: Sequence[int], device: torch.device
+) -> Callable[[Batch, int], Batch]:
+    """What is done to the n-th batch of a stream: it goes to `device` and is changed as the n-th of `steps` wants it."""
+
+    def prepare(batch: Batch, number: int) -> Batch:
+        if number >= len(steps):  # read ahead of the end: no step will take it
+            return batch
+        return change(_to_device(batch, device), steps[number])
+
+    return prepare
+
+
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    if device.type == "cpu":
+        return batch
+    return type(batch)(*(tensor.to(device) for tensor in vars(batch).values()))
 
 
 def _no_batch(step: int) -> CompositeBatch:
-    raise ValueError(f"step {step}: train.adversarial_share is 0, so no step is adversarial")
+    raise ValueError(f"batch {step} of real composites: no step is adversarial")
 
 
 def _pools(params: Params) -> list[Pool] | None:
-    if params.train.augmentation == "static":
+    """The pools of pairs that steps draw from; None: all pairs, once an epoch each."""
+    section, weights = params.train, params.train.stream_weights.model_dump()
+    if section.augmentation == "static" and not any(weights.values()):
         return None
-    samples = read_samples(params.paths.shards, "train")
-    ids = [number for number, sample in enumerate(samples) if sample["kind"] != "augmented"]
-    return [Pool("brought", np.array(ids), 1.0)]
+    kinds = np.array([sample["kind"] for sample in read_samples(params.paths.shards, "train")])
+    if not any(weights.values()):
+        return [_pool("brought", kinds != "augmented", 1.0, params.paths.shards)]
+    return [_pool(kind, kinds == kind, weight, params.paths.shards) for kind, weight in weights.items() if weight > 0]
+
+
+def _pool(name: str, chosen: "np.ndarray", weight: float, folder: Path) -> Pool:
+    if not chosen.any():
+        raise ValueError(f"{folder}: no {name} training pairs, which train.stream_weights or train.augmentation ask for")
+    return Pool(name, np.flatnonzero(chosen), weight)

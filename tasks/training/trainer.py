@@ -1,7 +1,7 @@
 """The networks, their optimizers and the three phases of a step."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,8 +15,9 @@ from models.losses import discriminator_loss, foreground_l1, foreground_mse, gen
 from tasks.params import Params, Train
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.seeds import derive_seed
-from tasks.training.batch_changes import BatchChanges, load_frozen_syconet
-from tasks.training.schedules import is_adversarial, learning_rate
+from tasks.training.distributed import ALONE, Ranks
+from tasks.training.schedules import learning_rate
+from tasks.training.streams import Streams
 from tasks.training.validation import harmonize_pairs, score
 
 RECONSTRUCTION = {"whole_l1": whole_image_l1, "foreground_l1": foreground_l1, "foreground_mse": foreground_mse}
@@ -33,17 +34,17 @@ class Progress:
     adversarial_steps: int = 0
     kept_step: int = 0
     kept_fmse: float = math.inf
+    best_fmse: float = math.inf
+    validations_since_best: int = 0
 
 
 class Trainer:
-    """The networks, their optimizers and the three phases of a step. `tasks.train` drives it."""
+    """The networks, their optimizers and the three phases of a step, as one of `ranks`. `tasks.train` drives it."""
 
-    def __init__(self, params: Params, device: torch.device) -> None:
-        section = params.train
-        self.section, self.seed, self.device = section, params.seed, device
+    def __init__(self, params: Params, ranks: Ranks = ALONE) -> None:
+        section, device = params.train, ranks.device
+        self.section, self.ranks = section, ranks
         self.config = harmonizer_config(section)
-        syconet = load_frozen_syconet(params.paths.syconet, device) if section.augmentation == "dynamic" else None
-        self.changes = BatchChanges(section, params.seed, syconet)
         torch.manual_seed(derive_seed(params.seed, "train", "weights"))
         self.harmonizer = _placed(build_harmonizer(self.config), device)
         self.discriminator = _placed(Discriminator(DiscriminatorConfig(section.size, section.discriminator_width)), device)
@@ -53,21 +54,22 @@ class Trainer:
         self.kept: dict[str, Tensor] = {}
         self.progress = Progress()
 
-    def step(self, pairs: Iterator[PairBatch], composites: Iterator[CompositeBatch]) -> dict[str, Tensor]:
-        """One step of whichever stream is due; its losses."""
+    def step(self, streams: Streams, *, adversarial: bool) -> dict[str, Tensor]:
+        """One step of the stream that is due; its losses."""
         progress = self.progress
-        if is_adversarial(self.section, self.seed, progress.step):
-            losses = self.adversarial_step(self.changes.composites(_to_device(next(composites), self.device), progress.step))
+        if adversarial:
+            losses = self.adversarial_step(next(streams.composites))
             progress.adversarial_steps += 1
         else:
-            losses = self.supervised_step(self.changes.pairs(_to_device(next(pairs), self.device), progress.step))
+            losses = self.supervised_step(next(streams.pairs))
             progress.supervised_steps += 1
         progress.step += 1
         return losses
 
     def supervised_step(self, batch: PairBatch) -> dict[str, Tensor]:
         """One harmonizer update towards the target of each pair; the losses."""
-        harmonized = self.harmonizer(batch.composite, batch.mask).harmonized
+        with self._autocast():
+            harmonized = self.harmonizer(batch.composite, batch.mask).harmonized
         reconstruction = RECONSTRUCTION[self.section.loss](harmonized, batch.target, batch.mask)
         losses = {"reconstruction": reconstruction}
         loss = self.section.reconstruction_weight * reconstruction
@@ -82,7 +84,8 @@ class Trainer:
     def adversarial_step(self, batch: CompositeBatch) -> dict[str, Tensor]:
         """One harmonizer update that makes real composites pass for natural photographs, then one discriminator update; the losses."""
         plate = batch.plate if self.config.plate else None
-        harmonized = self.harmonizer(batch.composite, batch.mask, plate).harmonized
+        with self._autocast():
+            harmonized = self.harmonizer(batch.composite, batch.mask, plate).harmonized
         adversarial = self._adversarial(harmonized, batch.mask)
         grad_norm = self._update((1 - self.section.reconstruction_weight) * adversarial)
         return {
@@ -93,10 +96,12 @@ class Trainer:
 
     def discriminator_step(self, harmonized: Tensor, mask: Tensor, natural: Tensor) -> dict[str, Tensor]:
         """One discriminator update (natural: 1 all over; harmonized: 1 outside its mask, 0 inside); its loss and accuracies."""
-        on_fake, on_natural = self.discriminator(harmonized), self.discriminator(natural)
+        with self._autocast():
+            on_fake, on_natural = self.discriminator(harmonized).float(), self.discriminator(natural).float()
         loss = discriminator_loss(on_fake, on_natural, mask, balanced=self.section.balanced_adversarial)
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.ranks.average(self.discriminator)
         self.discriminator_optimizer.step()
         with torch.no_grad():
             fake_accuracy = ((on_fake < 0) * mask).sum() / mask.sum().clamp_min(1.0)
@@ -106,16 +111,23 @@ class Trainer:
     def _adversarial(self, harmonized: Tensor, mask: Tensor) -> Tensor:
         for parameter in self.discriminator.parameters():
             parameter.requires_grad_(False)
-        loss = generator_loss(self.discriminator(harmonized), mask, balanced=self.section.balanced_adversarial)
+        with self._autocast():
+            logits = self.discriminator(harmonized).float()
+        loss = generator_loss(logits, mask, balanced=self.section.balanced_adversarial)
         for parameter in self.discriminator.parameters():
             parameter.requires_grad_(True)
         return loss
+
+    def _autocast(self) -> torch.autocast:
+        """The networks compute in `train.precision`; losses, curves and the weights themselves stay float32."""
+        return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.section.precision == "bfloat16")
 
     def _update(self, loss: Tensor) -> Tensor:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.section, self.progress.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.ranks.average(self.harmonizer)
         norm = nn.utils.clip_grad_norm_(self.harmonizer.parameters(), self.section.grad_clip)
         self.optimizer.step()
         self.average.update_parameters(self.harmonizer)
@@ -127,7 +139,15 @@ class Trainer:
         if self.section.keep == "last" or scores["val_fmse"] < self.progress.kept_fmse:
             self.progress.kept_fmse, self.progress.kept_step = scores["val_fmse"], self.progress.step
             self.kept = {name: tensor.detach().clone() for name, tensor in self.average.module.state_dict().items()}
+        self.progress.validations_since_best += 1
+        if scores["val_fmse"] < self.progress.best_fmse:
+            self.progress.best_fmse, self.progress.validations_since_best = scores["val_fmse"], 0
         return scores
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the last `train.patience` validations were no better than one before them; never with a patience of 0."""
+        return 0 < self.section.patience <= self.progress.validations_since_best
 
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on exactly here."""
@@ -163,9 +183,3 @@ def harmonizer_config(section: Train) -> HarmonizerConfig:
 
 def _placed(network: Network, device: torch.device) -> Network:
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def _to_device(batch: Any, device: torch.device) -> Any:
-    if device.type == "cpu":
-        return batch
-    return type(batch)(*(tensor.to(device, non_blocking=True) for tensor in vars(batch).values()))
