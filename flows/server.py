@@ -66,27 +66,12 @@ def boot_server(leash: Leash, *, port: int = 0, home: Path | None = None, lean: 
         except OSError as error:
             raise ValueError(f"port {port} of the loopback is taken ({error.strerror}); choose another") from error
         port = probe.getsockname()[1]
-    app = "prefect.server.api.server:create_app" if lean else "flows.server:scheduling_app"
-    command = [sys.executable, "-m", "uvicorn", "--factory", app,
+    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
                "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
     with open(log, "wb") as output:
         environment = os.environ | (LEAN if lean else {}) | {"PREFECT_HOME": str(home)}
         process = leash.start(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     return BootingServer(process, port, log)
-
-
-def scheduling_app() -> Any:
-    """Prefect's server with a scheduler that works under SQLAlchemy 2.1.
-
-    Prefect 3.8 inserts scheduled runs in bulk with a key `state`, which is no column. SQLAlchemy 2.0 passed it over; 2.1 takes it for the
-    hybrid property of that name and raises at every round, so that no schedule ever fires. The state itself is inserted right afterwards.
-    """
-    from prefect.server.api.server import create_app
-    from prefect.server.database.orm_models import FlowRun
-
-    state: Any = FlowRun.__mapper__.all_orm_descriptors["state"]
-    state.bulk_dml_setter = lambda _class, _values, _state: None
-    return create_app()
 
 
 def configured_api() -> str | None:
