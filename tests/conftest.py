@@ -107,7 +107,7 @@ def write_photos() -> Callable[..., Path]:
 
 
 COPIED = ("apps", "flows", "tasks", "models", "profiles", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore",
-          ".gitignore", "data/raw/README.md", "data/metrics/findings/README.md")
+          ".gitignore", "data/raw/README.md", "data/domains/README.md", "data/metrics/findings/README.md")
 
 
 @pytest.fixture(scope="session")

@@ -226,6 +226,19 @@ def test_a_learning_rate_trains_and_evaluates_again_and_nothing_else(
     assert due("params.yaml", found.group(), "\n  lr: 0.7\n  lr_floor") == ({"train"}, {"train", "evaluate"})
 
 
+def test_each_named_domain_is_fine_tuned_between_the_union_and_the_shards(
+    due: Callable[..., tuple[set[str], set[str]]]
+) -> None:
+    tuned = {"finetune_syconet@photos", "finetune_syconet@photos/coco"}
+    stale, would = due("params.yaml", "  domains: []", "  domains: [photos, photos/coco]")
+    assert stale == tuned | {"augment"}
+    assert would == stale | {"train", "evaluate"}
+    planned = {stage.name: stage for stage in plan_stages()}
+    assert list(planned).index("fit_syconet") < min(list(planned).index(name) for name in tuned)
+    assert tuned < set(planned["augment"].upstream)
+    assert all("fit_syconet" in planned[name].upstream for name in tuned)
+
+
 def test_another_number_of_workers_runs_nothing(due: Callable[..., tuple[set[str], set[str]]]) -> None:
     assert due("params.yaml", "  num_workers: 2 ", "  num_workers: 3 ") == (set(), set())
 
