@@ -2,93 +2,31 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from short_training import SIZE, make_pairs, short_training
 
-from models.syconet import SycoNet, SycoNetConfig
 from tasks.harmonizer_files import load_harmonizer
+from tasks.images import read_image, to_tensor
 from tasks.loader import read_pairs
-from tasks.params import Params, load_params
-from tasks.sample import CompositeBatch, Pair, PairBatch, RealComposite
-from tasks.seeds import numpy_generator
-from tasks.shard_samples import write_samples
-from tasks.shards import encode_composite, encode_pair, write_manifest, write_shard
-from tasks.syconet_files import save_syconet
+from tasks.params import Params
+from tasks.sample import CompositeBatch, PairBatch
+from tasks.shards import encode_pair, write_manifest, write_shard
 from tasks.train import train
 from tasks.training.batch_changes import BatchChanges
 from tasks.training.schedules import is_adversarial, learning_rate
 from tasks.training.streams import open_streams
 from tasks.training.trainer import Trainer
 
-SIZE = 32
-
-
-def _scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A smooth random picture and a square mask."""
-    coarse = rng.uniform(40, 200, (4, 4, 3))
-    image = np.kron(coarse, np.ones((SIZE // 4, SIZE // 4, 1))).astype(np.uint8)
-    mask = np.zeros((SIZE, SIZE), np.uint8)
-    top, left = rng.integers(2, 12, 2)
-    mask[top : top + 16, left : left + 16] = 255
-    return image, mask
-
-
-def _pairs(count: int, split: str) -> list[Pair]:
-    pairs = []
-    for index in range(count):
-        target, mask = _scene(numpy_generator(1, split, index))
-        darker = (target * 0.6).astype(np.uint8)
-        composite = np.where(mask[..., None] > 0, darker, target)
-        pairs.append(Pair(f"{split}-{index}", "original", "made", f"{split}-{index}", composite, mask, target))
-    return pairs
-
-
-def _rows() -> list[dict[str, str]]:
-    """What the samples of the training run are: of its training pairs the last four are SycoNet's copies."""
-    kinds = [("train", "original")] * 6 + [("train", "augmented")] * 4 + [("val", "original")] * 4
-    return [
-        {"key": f"{split}-{n}", "split": split, "kind": kind, "source": "made", "subset": "", "group": f"g{n}", "parent": f"p{n}"}
-        for n, (split, kind) in enumerate(kinds)
-    ]
-
-
-def _composites(count: int) -> list[RealComposite]:
-    result = []
-    for index in range(count):
-        plate, mask = _scene(numpy_generator(2, index))
-        other, _ = _scene(numpy_generator(3, index))
-        result.append(RealComposite(f"c-{index}", np.where(mask[..., None] > 0, other, plate), mask, plate, plate))
-    return result
-
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Params:
-    """Params of a training run of twelve steps, with its shards on disk."""
-    params = load_params()
-    names = ("shards", "mined", "syconet", "harmonizer", "metrics", "work")
-    paths = params.paths.model_copy(update={name: tmp_path / name for name in names})
-    section = params.train.model_copy(update={
-        "size": SIZE, "width": 8, "num_knots": 6, "grid": 2, "steps": 12, "batch_size": 4, "warmup_steps": 2, "supervised_warmup_steps": 2,
-        "adversarial_share": 0.4, "val_every": 3, "threads": 1, "discriminator_width": 8, "ema_decay": 0.5,
-    })
-    params = params.model_copy(update={"paths": paths, "train": section})
-    shards = [
-        write_shard(paths.shards / f"{split}-00000.tar", [encode_pair(pair, jpeg_quality=95) for pair in _pairs(count, split)], split=split)
-        for split, count in (("train", 10), ("val", 4))
-    ]
-    write_manifest(paths.shards, shards, kind="pairs", meta={})
-    write_samples(paths.shards, _rows())
-    torch.manual_seed(0)
-    config = SycoNetConfig(size=16, latent_dim=2, num_luts=2, lut_dim=3, width=8)
-    save_syconet(paths.syconet, SycoNet(config), config, {})
-    mined = write_shard(paths.mined / "train-00000.tar", [encode_composite(c, jpeg_quality=95) for c in _composites(6)], split="train")
-    write_manifest(paths.mined, [mined], kind="composites", meta={})
-    return params
+    return short_training(tmp_path)
 
 
 def _silent(*_: object) -> None:
@@ -214,8 +152,68 @@ def test_training_on_pairs_alone_needs_no_real_composites(tiny: Params) -> None:
         next(streams.composites)
 
 
+@pytest.mark.parametrize("architecture", ["small", "pixel"])
+def test_bfloat16_trains_nearly_as_float32_does(tiny: Params, architecture: str) -> None:
+    ratios = {}
+    for precision in ("float32", "bfloat16"):
+        section = tiny.train.model_copy(update={"precision": precision, "architecture": architecture, "keep": "last"})
+        ratios[precision] = train(tiny.model_copy(update={"train": section}), _silent, _silent)["val_fmse_ratio"]
+        assert all(tensor.dtype == torch.float32 for tensor in _weights(tiny).values() if tensor.is_floating_point())
+    assert ratios["bfloat16"] != ratios["float32"]
+    assert ratios["bfloat16"] == pytest.approx(ratios["float32"], abs=0.02)
+
+
+def test_training_ends_early_when_validation_gets_no_better(tiny: Params) -> None:
+    section = tiny.train.model_copy(update={"lr": 1e-30, "weight_decay": 0.0, "patience": 2, "keep": "best"})  # nothing is learned
+    reached: list[int] = []
+    scores = train(tiny.model_copy(update={"train": section}), _silent, lambda done, total: reached.append(done))
+    assert reached[-1] == 3 * section.val_every  # the first validation is the best there is
+    assert scores["kept_step"] == section.val_every
+
+
+@pytest.mark.parametrize("weights", [{"original": 1.0}, {"original": 1.0, "augmented": 3.0}])
+def test_streams_take_their_shares_of_every_batch(tiny: Params, weights: dict[str, float]) -> None:
+    every = {"original": 0.0, "retouched": 0.0, "augmented": 0.0, **weights}
+    section = tiny.train.model_copy(update={
+        "stream_weights": tiny.train.stream_weights.model_copy(update=every), "jitter": 0.0, "region_share": 0.0, "whole_jitter": 0.0,
+        "smallest_crop": 1.0,
+    })
+    originals = [to_tensor(pair.target).sum() for pair in read_pairs(tiny.paths.shards, "train")[:6]]
+    with open_streams(tiny.model_copy(update={"train": section}), BatchChanges(section, 1), [False] * 8) as streams:
+        for _ in range(8):
+            sums = next(streams.pairs).target.sum(dim=(1, 2, 3))
+            counted = sum(any(torch.isclose(value, known, rtol=1e-6) for known in originals) for value in sums)
+            assert counted == section.batch_size * weights["original"] / sum(weights.values())
+
+
+def test_a_stream_with_a_weight_and_no_samples_is_named(tiny: Params) -> None:
+    weights = tiny.train.stream_weights.model_copy(update={"retouched": 1.0})
+    with pytest.raises(ValueError, match="no retouched training pairs"):
+        train(tiny.model_copy(update={"train": tiny.train.model_copy(update={"stream_weights": weights})}), _silent, _silent)
+
+
+def test_what_is_reported_and_shown(tiny: Params) -> None:
+    section = tiny.train.model_copy(update={"report_every": 4, "sheet_every": 6})
+    reported: dict[str, list[int]] = {}
+    shown: list[Path] = []
+
+    def report(metrics: Mapping[str, float], step: int) -> None:
+        assert all(np.isfinite(value) for value in metrics.values())
+        for name in metrics:
+            reported.setdefault(name, []).append(step)
+
+    train(tiny.model_copy(update={"train": section}), report, _silent, show=shown.append)
+    for name in ("lr", "images_per_second", "data_wait_share", "peak_megabytes"):
+        assert reported[name] == [4, 8, 12]
+    assert reported["val_fmse"] == [3, 6, 9, 12]
+    assert {"reconstruction", "grad_norm", "adversarial", "adversarial_grad_norm"} <= set(reported)
+    assert {"discriminator", "accuracy_on_fake", "accuracy_on_natural"} <= set(reported)
+    assert [path.name for path in shown] == ["sheet_000006.png", "sheet_000012.png"]
+    assert read_image(shown[0]).shape == read_image(shown[1]).shape
+
+
 def test_missing_validation_pairs_are_named(tiny: Params) -> None:
-    samples = [encode_pair(pair, jpeg_quality=95) for pair in _pairs(4, "train")]
+    samples = [encode_pair(pair, jpeg_quality=95) for pair in make_pairs(4, "train")]
     write_manifest(tiny.paths.shards, [write_shard(tiny.paths.shards / "train-00000.tar", samples, split="train")], kind="pairs", meta={})
     with pytest.raises(ValueError, match="val"):
         train(tiny, _silent, _silent)
@@ -227,7 +225,7 @@ def test_the_harmonizer_overfits_eight_pairs_to_a_twentieth_of_their_error_in_30
         "steps": 300, "jitter": 0.0, "smallest_crop": 1.0, "adversarial_share": 0.0, "val_every": 300, "lr": 3e-3, "ema_decay": 0.9,
         "loss": "foreground_mse", "batch_size": 8, "width": 16,
     })
-    pairs = _pairs(8, "train")
+    pairs = make_pairs(8, "train")
     shards = [write_shard(tiny.paths.shards / "train-00000.tar", [encode_pair(p, jpeg_quality=95) for p in pairs], split="train")]
     held = [dataclasses.replace(pair, key=f"v-{pair.key}") for pair in pairs]
     shards.append(write_shard(tiny.paths.shards / "val-00000.tar", [encode_pair(p, jpeg_quality=95) for p in held], split="val"))
