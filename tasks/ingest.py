@@ -141,9 +141,9 @@ def finish_ingest(params: Params) -> dict[str, float]:
     folder, missing = planned_composites(params)
     if missing:
         raise ValueError(f"ingest: {len(missing)} chunks of composites are not done, first {missing[0]}; run the stage again")
-    for table in ("pairs", "rejects"):
+    for table, made in (("pairs", "pair"), ("rejects", "reject")):
         brought = iterate_table(_lists(params) / f"brought_{table}.parquet")
-        _write(params, table, chain(brought, (row for result in composite_results(folder) for row in result[table])))
+        _write(params, table, chain(brought, (result[made] for result in composite_results(folder) if result[made])))
     kept = _place_composites(params, folder)
     metrics = {**_count(params), **read_json(_lists(params) / "leaks.json")}
     write_json(params.paths.index / "manifest.json", {
@@ -165,12 +165,13 @@ def _place_composites(params: Params, folder: Path) -> set[str]:
     target = clear_folder(params.paths.composites)
     entries, placed = [], set()
     for result in composite_results(folder):
-        for name, sha256 in result["files"]:
+        for name, sha256 in result["files"].items():
             placed.add(sha256)
-            if not (target / name).is_file():  # the objects of one photograph share their target
+            if not (target / name).is_file():  # composites of one photograph share their target
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
                 _link_or_copy(stored_file(folder, sha256), target / name)
-        entries += [(subset_folder(row["source"]), Path(row["composite_path"]).name, row["split"]) for row in result["pairs"]]
+        if row := result["pair"]:
+            entries.append((subset_folder(row["source"]), Path(row["composite_path"]).name, row["split"]))
     write_layout_lists(target, entries)
     counts = Counter(subset for subset, _, _ in entries)
     write_json(target / "manifest.json", {"layout": f"<Sub>/{COMPOSITES} ...", "composites": dict(counts)})

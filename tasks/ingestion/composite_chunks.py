@@ -1,8 +1,8 @@
 """Composites in chunks: which objects get how many, and the work of one chunk.
 
-Everything is drawn by the names of objects: neither order nor threads nor processes change a byte. An object's composites are kept
-(`kept_work`) with the references that they were drawn from, and stand as long as its files are the same and the same references would be
-drawn again: new photographs cost their own composites, and those few of others that now borrow from them.
+Everything is drawn by the names of objects: neither order nor threads nor processes change a byte. A composite is kept (`kept_work`) with
+the references that it was drawn from, and stands as long as its object's files are the same and the same references would be drawn again:
+new photographs cost their own composites, and those few of others that now borrow from them.
 """
 
 import hashlib
@@ -38,7 +38,8 @@ from tasks.sources.listing import LONGEST_NAME
 CHUNK_PHOTOGRAPHS = 50  # the unit of retry and of resuming: a few seconds of work
 CACHED_REFERENCES = 256  # foregrounds kept decoded while a chunk is worked on: about 50 MB
 
-Result = dict[str, Any]  # of an object: rows of the tables "pairs" and "rejects", "files" (name, SHA-256), "draws" (see ObjectComposites)
+Result = dict[str, Any]  # a MadeComposite whose files are SHA-256 by name, and the key of its "object"
+_COUNTS = {"composites_per_object", "composites_per_test_object"}  # more of them change none of the others
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,22 @@ def plan_composites(params: Params, objects: Iterable[CheckedObject], paired: Co
     references = read_references(table, params.seed)
     planned = dict(_plan_objects(ordered, paired, params))
 
-    def stands(key: bytes, result: str) -> bool:
-        return key in planned and _stands(planned[key], json.loads(result), references, folder)
+    def stands(_: bytes, text: str) -> bool:
+        result = json.loads(text)
+        one = planned.get(bytes.fromhex(result["object"]))
+        return one is not None and result["number"] <= _count(one, params) and _stands(one, result, references, folder)
 
     done = keep_results(folder, stands)
-    waiting: dict[tuple[int, str, str], list[tuple[bytes, PlannedObject]]] = {}
+    waiting: dict[tuple[int, str, str], list[dict[str, Any]]] = {}
     for key, one in planned.items():
-        if key not in done:
-            waiting.setdefault((one.shelf, one.candidate.source, one.image_id), []).append((key, one))
+        numbers = [number for number in range(1, _count(one, params) + 1) if work_key(key, number) not in done]
+        if numbers:
+            own = {"key": key.hex(), "object": asdict(one), "numbers": numbers}
+            waiting.setdefault((one.shelf, one.candidate.source, one.image_id), []).append(own)
     photographs = [waiting[name] for name in sorted(waiting)]
     chunks = []
     for first in range(0, len(photographs), CHUNK_PHOTOGRAPHS):
-        work = [{"key": key.hex(), "object": asdict(one)} for owned in photographs[first:first + CHUNK_PHOTOGRAPHS] for key, one in owned]
+        work = [one for owned in photographs[first:first + CHUNK_PHOTOGRAPHS] for one in owned]
         chunks.append(write_chunk(folder, f"{first // CHUNK_PHOTOGRAPHS:05d}", {"references": table.as_posix(), "objects": work}))
     write_json(folder.parent / "current.json", {"folder": folder.name, "chunks": [chunk.name for chunk in chunks]})
     return chunks
@@ -90,7 +95,7 @@ def planned_composites(params: Params) -> tuple[Path, list[str]]:
 
 
 def composite_results(folder: Path) -> Iterator[Result]:
-    """What came of each object of the plan whose folder this is, in no order."""
+    """Each composite of the plan whose folder this is, or its reject, in no order."""
     for _, result in iterate_results(folder):
         yield json.loads(result)
 
@@ -104,7 +109,7 @@ def _folder(params: Params) -> Path:
     """Named after all that decides composites but the objects and their files."""
     synthesis, lights = params.ingest.synthesis, params.paths.raw / ILLUMINANTS_FILE
     values = [
-        params.seed, synthesis.model_dump(mode="json"), params.paths.composites.as_posix(), code_digest(Path(__file__)),
+        params.seed, synthesis.model_dump(mode="json", exclude=_COUNTS), params.paths.composites.as_posix(), code_digest(Path(__file__)),
         hashlib.sha256(lights.read_bytes()).hexdigest() if synthesis.weights.illuminant > 0.0 and lights.is_file() else "",
     ]
     return params.paths.work / "ingest" / "composites" / work_key(json.dumps(values, sort_keys=True)).hex()
@@ -122,23 +127,26 @@ def _keep_references(folder: Path, objects: Iterable[CheckedObject]) -> Path:
 
 
 def _plan_objects(
-    objects: Iterable[CheckedObject], paired: Collection[str], params: Params,
+    objects: Iterable[CheckedObject], paired: Collection[str], params: Params
 ) -> Iterator[tuple[bytes, PlannedObject]]:
     """The objects that get composites, by a key that is another for other files; bad objects keep their numbers."""
-    limits = params.ingest.synthesis
     numbers: Counter[str] = Counter()
     owners: dict[tuple[str, str], str] = {}
     for one in objects:
         candidate = one.candidate
         numbers[candidate.image_path] += 1
         image_id = _image_id(candidate, owners)
-        count = limits.composites_per_object if candidate.split == "train" else limits.composites_per_test_object
-        if one.phash is not None and count and candidate.group not in paired:
+        if one.phash is not None and candidate.group not in paired:
             planned = PlannedObject(
-                candidate=candidate, phash=one.phash, image_id=image_id, number=numbers[candidate.image_path], num_composites=count,
+                candidate=candidate, phash=one.phash, image_id=image_id, number=numbers[candidate.image_path],
                 shelf=shelf_of(params.seed, candidate.source, image_id),
             )
             yield work_key(planned, one.sha256), planned
+
+
+def _count(planned: PlannedObject, params: Params) -> int:
+    limits = params.ingest.synthesis
+    return limits.composites_per_object if planned.candidate.split == "train" else limits.composites_per_test_object
 
 
 def _image_id(candidate: PhotographCandidate, owners: dict[tuple[str, str], str]) -> str:
@@ -152,11 +160,11 @@ def _image_id(candidate: PhotographCandidate, owners: dict[tuple[str, str], str]
 
 def _stands(planned: PlannedObject, result: Result, references: References, folder: Path) -> bool:
     """Whether a kept result is what would be made today: the same references would be drawn, and no file is gone."""
-    for number, attempt, identity in result["draws"]:
-        drawn = references.draw(planned.candidate, planned.shelf, number, attempt)
+    for attempt, identity in enumerate(result["draws"]):
+        drawn = references.draw(planned.candidate, planned.shelf, result["number"], attempt)
         if (drawn is None) != (identity is None) or (identity and drawn and drawn.identity != identity):
             return False
-    return all(stored_file(folder, sha256).is_file() for _, sha256 in result["files"])
+    return all(stored_file(folder, sha256).is_file() for sha256 in result["files"].values())
 
 
 # --- One chunk --------------------------------------------------------------------------------------------------------------------------
@@ -165,24 +173,20 @@ def _stands(planned: PlannedObject, result: Result, references: References, fold
 def compose_chunk(params: Params, chunk: WorkChunk) -> DoneChunk:
     """Synthesize the composites of one chunk; results are filed together, when all are there. I/O errors pass through."""
     folder, work = Path(chunk.folder), read_chunk(chunk)
-    results = _compose(params, [_read_object(values) for values in work["objects"]], folder, Path(work["references"]))
+    results = _compose(params, work["objects"], folder, Path(work["references"]))
     write_results(folder / f"{chunk.name}.parquet", {key: json.dumps(result) for key, result in results.items()})
-    counts = [sum(len(result[table]) for result in results.values()) for table in ("pairs", "rejects")]
-    return DoneChunk(chunk.name, *counts)
+    num_good = sum(result["pair"] is not None for result in results.values())
+    return DoneChunk(chunk.name, num_good, len(results) - num_good)
 
 
-def _read_object(values: Mapping[str, Any]) -> tuple[bytes, PlannedObject]:
-    planned = values["object"]
-    return bytes.fromhex(values["key"]), PlannedObject(**{**planned, "candidate": PhotographCandidate(**planned["candidate"])})
-
-
-def _compose(params: Params, objects: Sequence[tuple[bytes, PlannedObject]], folder: Path, references: Path) -> dict[bytes, Result]:
+def _compose(params: Params, work: Sequence[Mapping[str, Any]], folder: Path, references: Path) -> dict[bytes, Result]:
     context = _context(params, references)
     results = {}
-    for key, planned in objects:
-        made = synthesize_object(planned, context, folder=params.paths.composites)
-        files = [(name, _store(folder, data)) for name, data in made.files]
-        results[key] = {"pairs": made.rows, "rejects": made.rejects, "files": files, "draws": made.draws}
+    for one in work:
+        planned = PlannedObject(**{**one["object"], "candidate": PhotographCandidate(**one["object"]["candidate"])})
+        for made in synthesize_object(planned, one["numbers"], context, folder=params.paths.composites):
+            files = {name: _store(folder, data) for name, data in made.files.items()}
+            results[work_key(bytes.fromhex(one["key"]), made.number)] = {**vars(made), "object": one["key"], "files": files}
     return results
 
 

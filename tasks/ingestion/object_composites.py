@@ -6,7 +6,7 @@ Every draw is seeded by the names of the object, the composite and the attempt: 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,19 +27,17 @@ from tasks.sources.candidates import PhotographCandidate
 from tasks.sources.iharmony4 import COMPOSITES, MASKS, TARGETS
 
 Foreground = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
-Draw = tuple[int, int, str | None]
 PARAMETER_DIGITS = 6
 
 
 @dataclass(frozen=True)
 class PlannedObject:
-    """An object and its place in the layout: `<image_id>_<number>_<k>.jpg`, k from 1 to `num_composites`. `shelf`: of its references."""
+    """An object and its place in the layout: `<image_id>_<number>_<k>.jpg`, k from 1 on. `shelf`: of its references."""
 
     candidate: PhotographCandidate
     phash: int  # of the photograph
     image_id: str  # without '_', which separates
     number: int
-    num_composites: int
     shelf: int
 
 
@@ -55,17 +53,18 @@ class SynthesisContext:
 
 
 @dataclass(frozen=True)
-class ObjectComposites:
-    """Rows of the pairs table, rows of the rejects table, and the files they speak of by name below the composites folder.
+class MadeComposite:
+    """The `number`th composite of an object: a row of the pairs table, or of the rejects table, and the files that the row speaks of.
 
-    draws: of each attempt the composite's number, its own, and the identity of the reference taken: "" where there was one and none was
-    needed, None where there was none.
+    files: by their names below the composites folder. draws: for each attempt the identity of the reference whose colours were taken; ""
+    where there was one and the method needed none, None where there was none.
     """
 
-    rows: tuple[dict[str, Any], ...]
-    rejects: tuple[dict[str, Any], ...]
-    files: tuple[tuple[str, bytes], ...]
-    draws: tuple[Draw, ...]
+    number: int
+    pair: dict[str, Any] | None
+    reject: dict[str, Any] | None
+    files: Mapping[str, bytes]
+    draws: tuple[str | None, ...]
 
 
 def shrink_mask(mask: UInt8[np.ndarray, "_H _W"], max_side: int) -> UInt8[np.ndarray, "H W"]:
@@ -78,8 +77,10 @@ def subset_folder(source: str) -> str:
     return source.capitalize()
 
 
-def synthesize_object(planned: PlannedObject, context: SynthesisContext, *, folder: Path) -> ObjectComposites:
-    """The composites of one object as index rows and encoded files; a composite whose every draw was rejected becomes a reject.
+def synthesize_object(
+    planned: PlannedObject, numbers: Iterable[int], context: SynthesisContext, *, folder: Path,
+) -> Iterator[MadeComposite]:
+    """Those of the object's composites that `numbers` names, each a row with encoded files; a reject where no draw was good.
 
     folder: the composites folder as the index shall name it. fMSE is measured between the pixels of the two encoded files.
     """
@@ -97,49 +98,51 @@ def synthesize_object(planned: PlannedObject, context: SynthesisContext, *, fold
         "mask_sha256": _sha256(files[mask_name]), "target_sha256": _sha256(files[target_name]),
     }
     written_target = decode_image(files[target_name], name=target_name)
-    rows, rejects = [], []
-    draws: list[Draw] = []
-    for number in range(1, planned.num_composites + 1):
+    for number in numbers:
         stem = f"{planned.image_id}_{planned.number}_{number}"
-        key = f"{candidate.source}_{stem}"
-        drawn, reasons = _draw(planned, number, context, draws)
+        drawn, draws, reasons = _draw(planned, number, context)
         if drawn is None or drawn.composite is None:
-            detail = f"{candidate.image_path}: none of {sum(reasons.values())} draws was good (ingest.synthesis): {_tally(reasons)}"
-            rejects.append({
-                "key": key, "source": candidate.source, "subset": candidate.subset, "path": candidate.mask_path,
-                "reason": RejectReason.SYNTHESIS_FAILED.value, "detail": detail,
-            })
+            yield MadeComposite(number, None, _reject(candidate, f"{candidate.source}_{stem}", reasons), {}, draws)
             continue
         name = f"{subset}/{COMPOSITES}/{stem}.jpg"
-        files[name] = encode_jpeg(drawn.composite, quality)
-        written = decode_image(files[name], name=name)
-        rows.append({
-            **shared, "key": key, "composite_path": (folder / name).as_posix(),
+        data = encode_jpeg(drawn.composite, quality)
+        pair = {
+            **shared, "key": f"{candidate.source}_{stem}", "composite_path": (folder / name).as_posix(),
             "method": drawn.method, "method_params": describe_parameters(drawn.parameters),
-            "composite_fmse": foreground_mse(written, written_target, mask), "composite_sha256": _sha256(files[name]),
-        })
-    return ObjectComposites(tuple(rows), tuple(rejects), tuple(files.items()) if rows else (), tuple(draws))
+            "composite_fmse": foreground_mse(decode_image(data, name=name), written_target, mask), "composite_sha256": _sha256(data),
+        }
+        yield MadeComposite(number, pair, None, {**files, name: data}, draws)
 
 
 def _draw(
-    planned: PlannedObject, number: int, context: SynthesisContext, draws: list[Draw],
-) -> tuple[Synthesized | None, Counter[str]]:
-    """The first good draw and, before it, how many were rejected for each reason; all of them are added to `draws`."""
+    planned: PlannedObject, number: int, context: SynthesisContext,
+) -> tuple[Synthesized | None, tuple[str | None, ...], Counter[str]]:
+    """The first good draw, what each attempt was drawn from, and how many attempts were rejected for each reason."""
     reasons: Counter[str] = Counter()
+    draws: list[str | None] = []
     for attempt in range(context.limits.max_attempts):
         rng = numpy_generator(context.seed, "synthesis", planned.candidate.key, number, attempt)
         reference = context.draw(planned, number, attempt)
         method = choose_method(rng, context.limits.weights, has_reference=reference is not None)
         taken = reference if method in TRANSFERS else None
-        draws.append((number, attempt, taken.identity if taken else "" if reference else None))
+        draws.append(taken.identity if taken else "" if reference else None)
         drawn = synthesize_composite(
             *context.load(planned.candidate), *(context.load(taken.candidate) if taken else (None, None)), method=method, rng=rng,
             limits=context.limits, illuminants=context.illuminants,
         )
         if drawn.composite is not None:
-            return replace(drawn, parameters={"reference": taken.candidate.key}) if taken else drawn, reasons
+            return replace(drawn, parameters={"reference": taken.candidate.key}) if taken else drawn, tuple(draws), reasons
         reasons[str(drawn.reason)] += 1
-    return None, reasons
+    return None, tuple(draws), reasons
+
+
+def _reject(candidate: PhotographCandidate, key: str, reasons: Counter[str]) -> dict[str, Any]:
+    tally = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+    return {
+        "key": key, "source": candidate.source, "subset": candidate.subset, "path": candidate.mask_path,
+        "reason": RejectReason.SYNTHESIS_FAILED.value,
+        "detail": f"{candidate.image_path}: none of {sum(reasons.values())} draws was good (ingest.synthesis): {tally}",
+    }
 
 
 def describe_parameters(parameters: Mapping[str, Any]) -> str:
@@ -153,10 +156,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_rounded(one) for one in value]
     return round(value, PARAMETER_DIGITS) if isinstance(value, float) else value
-
-
-def _tally(reasons: Counter[str]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
 
 
 def _sha256(data: bytes) -> str:
