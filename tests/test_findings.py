@@ -37,6 +37,8 @@ def test_any_finite_estimate_survives_the_file(tmp_path_factory: pytest.TempPath
     ({"section": "elsewhere"}, "section"), ({"better": "best"}, "better"), ({"estimates": []}, "at least one estimate"),
     ({"estimates": [{"name": "a"}]}, r"estimates\.0\.value"), ({"estimates": [{"name": "a", "value": 1, "low": 0}]}, "belong together"),
     ({"estimates": [{"name": "a", "value": 1, "low": 2, "high": 1}]}, "above high"), ({"title": None}, "title"),
+    ({"axis": "photographs"}, "every estimate stands at a place"), ({"estimates": [{"name": "a", "value": 1, "at": 3}]}, "elsewhere none"),
+    ({"estimates": [{"name": "a", "value": 1, "at": 0}], "axis": "x"}, "axes are logarithmic"),
     ({"titel": "a"}, "titel"), ({"estimates": [{"name": "a", "value": 1, "lo": 0}]}, "lo: "),
 ])
 def test_what_is_not_a_finding_is_refused_by_file_and_key(tmp_path: Path, change: dict[str, object], words: str) -> None:

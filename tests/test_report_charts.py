@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tasks.evaluation.findings import Estimate, Finding
 from tasks.evaluation.report_page.charts import Scale, histogram, interval, readable, scale_of, scatter, tone_curves
-from tasks.evaluation.report_page.formats import label_of, number, share, slug, table_of
+from tasks.evaluation.report_page.formats import label_of, number, sentence, share, slug, table_of
+from tasks.evaluation.report_page.line_chart import line_chart
 from tasks.evaluation.report_page.pictures import gain_range, outline, shading_picture
 from tasks.rendering.render import EditArrays
 
@@ -115,6 +118,42 @@ def test_numbers_are_written_as_people_read_them() -> None:
     assert slug("HAdobe5k @ 1024 px!") == "hadobe5k-1024-px"
     assert slug("<>") == "untitled"
     assert label_of("somebody's net") == "somebody's net"
+
+
+def test_a_sentence_begins_with_a_capital_but_where_the_word_has_its_own() -> None:
+    assert [sentence(text) for text in ("mean change", "fMSE", "PSNR", "", "x")] == ["Mean change", "fMSE", "PSNR", "", "X"]
+
+
+def _lines(values: dict[str, list[float]], places: tuple[float, ...] = (60.0, 600.0)) -> Finding:
+    estimates = [
+        Estimate(name, value, value - 10, value + 10, 3, group, at)
+        for group in ("a", "b") for name, row in values.items() for at, value in zip(places, row, strict=True)
+    ]
+    return Finding("ablations and claims", "T", "N", "fMSE", "lower", tuple(estimates), axis="photographs")
+
+
+def test_a_line_falls_where_its_values_do_and_every_number_stands_in_the_table() -> None:
+    chart = line_chart(_lines({"none": [900.0, 500.0], "composite": [1000.0, 1000.0]}))
+    assert [title for title, _ in chart.panels] == ["a", "b"]
+    assert chart.key == [("none", "series-0"), ("untouched composite", "composite")]
+    for _, panel in chart.panels:
+        (first, last), (level, same) = ([tuple(map(int, point.split(","))) for point in line.split()]
+                                        for line in re.findall(r'points="([^"]*)"', panel))
+        assert first[0] < last[0]
+        assert first[1] < last[1], "SVG counts from the top"
+        assert level[1] == same[1] < first[1]
+        assert panel.count("whisker") == 4
+    cells = [list(row.cells) for row in chart.table.rows]
+    assert cells[0] == ["a, none", "900 [890, 910]", "500 [490, 510]"]
+    assert len(cells) == 4
+
+
+def test_all_panels_share_their_axes_so_that_they_can_be_compared() -> None:
+    finding = _lines({"none": [900.0, 500.0]})
+    moved = [replace(each, value=each.value - 5) if each.group == "b" else each for each in finding.estimates]
+    first, second = line_chart(replace(finding, estimates=tuple(moved))).panels
+    heights = [[int(y) for y in re.findall(r",(\d+)", re.findall(r'points="([^"]*)"', panel)[0])] for _, panel in (first, second)]
+    assert all(lower > upper for upper, lower in zip(*heights, strict=True))
 
 
 def test_columns_with_a_word_in_them_are_words() -> None:

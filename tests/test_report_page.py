@@ -76,6 +76,10 @@ def make_report() -> Report:
         "ablations and claims", f"Does {EVIL} help?", "Three seeds.", "fMSE", "lower",
         (Estimate("curves", 900.0, 880.0, 920.0, 3, "60 photographs"), Estimate("both", 850.0, group="400 photographs")), "make ablation",
     )
+    over_size = Finding(
+        "ablations and claims", "Over size", "First.\nSecond.", "fMSE", "lower",
+        tuple(Estimate(EVIL, 900.0 - at, 800.0, 950.0, 3, EVIL, at) for at in (60.0, 150.0)), axis="photographs",
+    )
     changed = [Changed(scored.row, {"composite": 0.0, EVIL: 4.0, "harmonized": 2.5}, 16, 16, 56) for scored in found[:3]]
     real = RealReport("real composites", "Without targets.", changed, [make_case(changed[0], "rank 1 of 3 by change")])
     audit = Audit(
@@ -85,7 +89,7 @@ def make_report() -> Report:
         duplicates=[{"source": "photos", "action": "moved", "count": 3, "example": EVIL}], duplicate_groups=2,
     )
     provenance = {"Code": {"git commit": "0a1b2c"}, "Values": {"seed": "1"}}
-    return Report([first, second], audit, {"shading": finding}, provenance, [real], {"hard": flat(RED)})
+    return Report([first, second], audit, {"shading": finding, "size": over_size}, provenance, [real], {"hard": flat(RED)})
 
 
 # --- The file ---------------------------------------------------------------------------------------------------------------------------
@@ -143,6 +147,14 @@ def test_sections_appear_only_where_there_is_something_to_show() -> None:
     assert "Ablations and claims" not in text
     assert text.count("rows that cannot be compared, and why") == 1
     assert text.count("no row stands beside ours") == 1  # the second benchmark's
+
+
+def test_a_finding_with_an_axis_is_drawn_as_lines_and_its_note_has_paragraphs() -> None:
+    text = render_page(make_report())
+    assert "<p>First.</p>" in text
+    assert "<p>Second.</p>" in text
+    assert text.count('class="line series-0"') == 2  # in the key, and in the one panel
+    assert "840 [800, 950]" in text
 
 
 def test_a_harmonizer_that_does_harm_is_said_to() -> None:

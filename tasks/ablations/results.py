@@ -30,6 +30,10 @@ class Spread:
         mean, low, high = (float(f"{value:.6g}") for value in (self.mean, self.low, self.high))
         return Estimate(name, mean, low, high, self.count, group, at)
 
+    def times(self, factor: float) -> "Spread":
+        """The same in another unit; `factor` is above 0."""
+        return Spread(self.mean * factor, self.low * factor, self.high * factor, self.count)
+
     def __str__(self) -> str:
         return f"{_short(self.mean)} ({_short(self.low)} to {_short(self.high)})"
 

@@ -7,7 +7,8 @@ from tasks.ablations.measuring import LIGHT, METHOD, SUBSET, WHOLE
 from tasks.ablations.plans import StudyPlan
 from tasks.ablations.results import Results, Spread, between, percent, spread
 from tasks.ablations.study_params import StudyName, StudyParams
-from tasks.evaluation.findings import Finding
+from tasks.evaluation.findings import Estimate, Finding
+from tasks.evaluation.measurements import COMPOSITE
 
 SECTION: Literal["ablations and claims"] = "ablations and claims"
 FMSE = "fMSE, squared grey levels"
@@ -27,20 +28,22 @@ def augmentation_findings(plan: StudyPlan, study: StudyParams, results: Results)
     """The error over the number of photographs, and what each augmentation takes off it."""
     own = study.augmentation
     sizes = {size: float(found["photographs"]) for size, found in results.workspaces.items()}
-    values, gains = [], []
+    values: list[Estimate] = []
+    gains: list[Estimate] = []
     for harmonizer in own.harmonizers:
+        values += [Estimate(COMPOSITE, results.untouched(), group=harmonizer, at=at) for at in sizes.values()]
         for augmentation in own.augmentations:
             for size, at in sizes.items():
                 cell = f"{size}-{harmonizer}-{augmentation}"
                 values.append(results.fmse(cell).estimate(augmentation, group=harmonizer, at=at))
-                if augmentation != "none":
-                    gains.append(results.gain(cell, f"{size}-{harmonizer}-none").estimate(augmentation, group=harmonizer, at=at))
+                gain = results.gain(cell, f"{size}-{harmonizer}-none").times(100)
+                gains.append(gain.estimate(augmentation, group=harmonizer, at=at))
     fitted = ", ".join(f"{size}: {found['syconet']['reconstruction_ratio']:.2f}" for size, found in results.workspaces.items())
     note = (
         "Nested subsets of the training photographs. SycoNet is fitted on each subset's own pairs; when it rebuilds held-out composites it "
         f"leaves of their fMSE {fitted}. {budget(plan)} {beside(results, WHOLE)} {SEEDS}"
     )
-    claims = " ".join(_augmentation_claims(harmonizer, list(sizes), results) for harmonizer in own.harmonizers)
+    claims = "\n".join(_augmentation_claims(harmonizer, list(sizes), results) for harmonizer in own.harmonizers)
     return {
         "augmentation": Finding(
             section=SECTION, title="Does SycoNet's augmentation help, and where?", note=note, measure=FMSE, better="lower",
@@ -48,7 +51,7 @@ def augmentation_findings(plan: StudyPlan, study: StudyParams, results: Results)
         ),
         "augmentation_gain": Finding(
             section=SECTION, title="What each augmentation takes off the error", note=claims, better="higher",
-            measure="share of the fMSE without augmentation that is gone, seed by seed", estimates=tuple(gains),
+            measure="percent of the fMSE without augmentation that is gone, seed by seed", estimates=tuple(gains),
             command="make augmentation-study", axis=AXIS,
         ),
     }
@@ -75,7 +78,7 @@ def ablation_findings(plan: StudyPlan, study: StudyParams, results: Results) -> 
             f"curves alone by {margin} squared grey levels, {percent(results.gain('dual', 'curves', LIGHT))}: {verdict(margin)}."
         )
     findings = {"ablation": Finding(
-        section=SECTION, title="What do the two streams, curves, shading and mining add?", note=" ".join([*said, SEEDS]), measure=FMSE,
+        section=SECTION, title="What do the two streams, curves, shading and mining add?", note="\n".join([*said, SEEDS]), measure=FMSE,
         better="lower", estimates=tuple(estimates), command="make ablation",
     )}
     return findings | _real_findings(cells, results)
@@ -95,9 +98,9 @@ def cross_source_findings(plan: StudyPlan, study: StudyParams, results: Results)
         for part in parts
     ]
     if {"everything", "held_out"} <= set(plan.cells):
-        lost = results.margin("held_out", "everything")
+        lost = results.margin("everything", "held_out")
         said.append(f"Having seen the sub-sets, their training photographs alone, is worth {lost} squared grey levels: {verdict(lost)}.")
-    note = " ".join([budget(plan), beside(results, WHOLE), *said, SEEDS])
+    note = "\n".join([budget(plan), beside(results, WHOLE), *said, SEEDS])
     return {"cross_source": Finding(
         section=SECTION, title="Does it carry over to sources it never saw?", note=note, measure=FMSE, better="lower",
         estimates=tuple(estimates), command="make cross-source",

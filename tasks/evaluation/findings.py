@@ -53,7 +53,7 @@ class Finding:
 
     section: Literal["without ground truth", "ablations and claims"]  # of the report
     title: str
-    note: str  # what was done, on which data, what the intervals are, and what came out, also where it is a no
+    note: str  # what was done, on which data, what the intervals are, and what came out, also where it is a no; a paragraph per line
     measure: str  # what the values are, with their unit
     better: Literal["lower", "higher", "neither"]
     estimates: tuple[Estimate, ...]

@@ -85,6 +85,11 @@ def bucket_name(bucket: str) -> str:
     return bucket.replace("-", " to ") + " %"
 
 
+def sentence(text: str) -> str:
+    """`text` with a capital at its start; a word that has capitals of its own, like fMSE, stays as it is."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
+
+
 def slug(text: str) -> str:
     """`text` as an element's id: lower-case letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "untitled"

@@ -13,7 +13,8 @@ from markupsafe import Markup
 from tasks.evaluation.evaluation_report import Audit, Report
 from tasks.evaluation.findings import Finding
 from tasks.evaluation.report_page.charts import IntervalRow, axis, interval, interval_chart
-from tasks.evaluation.report_page.formats import counted, fixed, kind_of, label_of, number, share, slug, table_of, thousands
+from tasks.evaluation.report_page.formats import counted, fixed, kind_of, label_of, number, sentence, share, slug, table_of, thousands
+from tasks.evaluation.report_page.line_chart import line_chart
 from tasks.evaluation.report_page.pictures import encode_cases, encode_sheet
 from tasks.evaluation.report_page.views import benchmark_view, num_images, num_others, real_view
 from tasks.files import write_bytes
@@ -51,7 +52,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(interval=interval, axis=axis)
-    environment.filters.update(number=number, share=share, fixed=fixed, counted=counted, thousands=thousands)
+    environment.filters.update(number=number, share=share, fixed=fixed, counted=counted, thousands=thousands, sentence=sentence)
     return environment
 
 
@@ -70,6 +71,13 @@ def _findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """The findings by section, each as a chart."""
     sections: dict[str, list[dict[str, Any]]] = {}
     for finding in findings:
+        said = {
+            "title": finding.title, "note": finding.note.split("\n"), "measure": finding.measure, "better": finding.better,
+            "command": finding.command,
+        }
+        if finding.axis:
+            sections.setdefault(finding.section, []).append({**said, "lines": line_chart(finding)})
+            continue
         groups = [
             (group, [
                 IntervalRow(label_of(each.name), kind_of(each.name, otherwise="ink"), each.value, each.low, each.high, each.count)
@@ -77,10 +85,8 @@ def _findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
             ])
             for group, members in groupby(finding.estimates, key=lambda estimate: estimate.group)
         ]
-        sections.setdefault(finding.section, []).append({
-            "title": finding.title, "note": finding.note, "measure": finding.measure, "better": finding.better, "command": finding.command,
-            "chart": interval_chart(groups, unit=finding.measure, from_zero=False),
-        })
+        chart = interval_chart(groups, unit=finding.measure, from_zero=False)
+        sections.setdefault(finding.section, []).append({**said, "lines": None, "chart": chart})
     return [{"id": slug(name), "title": name.capitalize(), "findings": each} for name, each in sorted(sections.items(), reverse=True)]
 
 
