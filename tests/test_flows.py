@@ -23,7 +23,12 @@ from flows import console, pipeline, processes
 from flows.configure import configure, lay_over, read_profile
 from flows.graph import PlannedStage
 from flows.tracking import flatten, read_inputs, store_name, tracked_execution, tracked_run, without_passwords
+from models.discriminator import DiscriminatorConfig
+from models.harmonizer import paper_config
+from models.syconet import PAPER
+from tasks.augmentation.syconet_training import syconet_config
 from tasks.params import Params, load_params
+from tasks.training.trainer import harmonizer_config
 
 # --- Profiles ---------------------------------------------------------------------------------------------------------------------------
 
@@ -55,7 +60,7 @@ def test_a_profile_leaves_every_comment_and_every_other_line(settings: dict[str,
     assert 0 < differing <= len(changed) + 1  # evaluate.benchmarks is one key on two lines
 
 
-@pytest.mark.parametrize("profile", ["tiny", "photos"])
+@pytest.mark.parametrize("profile", ["tiny", "photos", "paper"])
 def test_the_starter_brings_back_what_a_profile_has_set(settings: dict[str, Path], profile: str) -> None:
     before = settings["params"].read_text()
     configure(profile, **settings)
@@ -78,7 +83,7 @@ def test_a_value_that_no_profile_sets_is_kept(settings: dict[str, Path]) -> None
     assert load_params(settings["params"]).seed == 7
 
 
-@pytest.mark.parametrize("profile", ["tiny", "photos"])
+@pytest.mark.parametrize("profile", ["tiny", "photos", "paper"])
 def test_the_starter_knows_every_key_that_another_profile_sets(repository: Path, profile: str) -> None:
     folder = repository / "profiles"
     assert keys_of(read_profile(profile, folder)) <= keys_of(read_profile("starter", folder))
@@ -98,6 +103,14 @@ def test_a_profiles_benchmarks_are_the_whole_list(settings: dict[str, Path]) -> 
     assert {benchmark.source for benchmark in load_params(settings["params"]).evaluate.benchmarks.values()} == {"photos"}
 
 
+def test_the_paper_profile_is_the_papers_models_at_their_sizes(settings: dict[str, Path]) -> None:
+    configure("paper", **settings)
+    params = load_params(settings["params"])
+    assert harmonizer_config(params.train) == paper_config(plate=False)
+    assert syconet_config(params.syconet) == PAPER
+    assert DiscriminatorConfig(params.train.size, params.train.discriminator_width) == DiscriminatorConfig(size=512, width=16)
+
+
 def test_raw_becomes_the_folder_of_photographs(settings: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "my pictures"
     folder.mkdir()
@@ -111,7 +124,7 @@ def test_faults_of_a_profile_are_named_and_leave_the_file_as_it_was(settings: di
     (settings["profiles"] / "wrong.yaml").write_text("train: {lr: -1}")
     (settings["profiles"] / "broken.yaml").write_text("train: {lr")
     for profile, raw, said in [
-        ("nosuch", None, "PROFILE=nosuch: no such profile; there are: .*photos, starter, tiny"),
+        ("nosuch", None, "PROFILE=nosuch: no such profile; there are: .*paper, photos, starter, tiny"),
         ("odd", None, "train.learning_rate: no such key"),
         ("wrong", None, r"train\.lr: Input should be greater than 0 \(got -1\)"),
         ("broken", None, r"broken\.yaml: not YAML"),

@@ -16,7 +16,7 @@ from tasks.sheets import Cell, Row, write_sheet
 from tasks.training.validation import harmonize_pairs, score
 
 NUM_PAIRS, NUM_COMPOSITES = 6, 4
-SIDE = 192  # px, of a picture on the sheet
+SIDE = 256  # px, of a picture on the sheet
 COLUMNS = ("composite", "mask", "harmonized", "target")
 OUTLINE = (255, 0, 255)
 
@@ -63,7 +63,7 @@ def _rows(pairs: PairBatch, harmonized: Tensor, label: str, *, has_target: bool)
         one = PairBatch(*(stack[number : number + 1] for stack in vars(pairs).values()))
         errors = score(harmonized[number : number + 1], one)
         before, after = (f"{errors[name]:.0f}" if has_target else "" for name in ("val_composite_fmse", "val_fmse"))
-        last = Cell(target if has_target else np.full_like(target, 255), "" if has_target else "none")
+        last = Cell(target if has_target else np.full_like(target, 255))
         rows.append(Row((Cell(composite, before), Cell(_outlined(composite, inside[number])), Cell(result, after), last), label))
     return rows
 
