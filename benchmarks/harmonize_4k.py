@@ -1,7 +1,8 @@
 """`attune harmonize` on a 4K JPEG beside bare decoding and encoding of the same file: `python -m benchmarks.harmonize_4k [model]`.
 
-Warm: the command called again in one process, with files read and written whole. Then what the command costs from a shell, and the peak
-memory of an 8K file. model: a folder; without one an untrained network of the shape that params.yaml trains, which costs the same.
+Warm: the command called again in one process, with files read and written whole; the bare form encodes with the file's own quality and
+subsampling, as the command does. Then what the command costs from a shell, and the peak memory of an 8K file. model: a folder; without one
+an untrained network of the shape that params.yaml trains, which costs the same.
 """
 
 import contextlib
@@ -25,7 +26,8 @@ from tasks.params import load_params
 
 TARGET = 1 / 1.5  # decode + encode / ours
 QUALITY = 95
-SIZES = {"4k": (2160, 3840), "8k": (4320, 7680)}
+CODING = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]  # of every file here
+SIZES = {"tiny": (64, 96), "4k": (2160, 3840), "8k": (4320, 7680)}
 COMMAND = "from apps.cli import main; main()"
 # Not by getrusage: a child begins with its parent's peak there.
 PEAK = (
@@ -60,7 +62,7 @@ def _run(call: list[str]) -> None:
 
 def _bare(composite: Path) -> bytes:
     pixels = simplejpeg.decode_jpeg(composite.read_bytes(), colorspace="BGR")
-    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+    return cv2.imencode(".jpg", pixels, CODING)[1].tobytes()
 
 
 def _call(folder: Path, size: str, model: Path) -> list[str]:
@@ -80,16 +82,21 @@ def _print_cold(folder: Path, model: Path) -> None:
 
 
 def _print_peaks(folder: Path, model: Path) -> None:
-    """Of a process that harmonizes an 8K file, of one that only decodes and encodes it, and of one that only imports."""
+    """Of a process that harmonizes an 8K file, of one that only decodes and encodes it, and of one that harmonizes a tiny file.
+
+    Beside what a tiny one costs, which is torch, numba and the model, the 8K file needs its pixels, its mask and its bytes, twice.
+    """
     bare = "from pathlib import Path; from benchmarks.harmonize_4k import _bare; _bare(Path(sys.argv[1]))"
     calls = {"harmonize": (COMMAND, _call(folder, "8k", model)), "decode + encode": (bare, [str(folder / "8k.jpg")])}
-    calls["imports"] = ("import apps.harmonizing", [])
+    calls["harmonize a tiny one"] = (COMMAND, _call(folder, "tiny", model))
     peaks = {}
     for name, (code, call) in calls.items():
         done = subprocess.run([sys.executable, "-c", PEAK.format(code), *call], check=True, capture_output=True, text=True)
         peaks[name] = int(done.stderr.split()[-1]) / 1024
-    picture = np.prod(SIZES["8k"]) * 3 / 2**20
-    print("8K peak memory, MiB: " + ", ".join(f"{name} {peak:.0f}" for name, peak in peaks.items()) + f"; the picture itself {picture:.0f}")
+    mask, file = np.prod(SIZES["8k"]) / 2**20, (folder / "8k.jpg").stat().st_size / 2**20
+    floor = peaks["harmonize a tiny one"] + 4 * mask + 2 * file
+    print("8K peak memory, MiB: " + ", ".join(f"{name} {peak:.0f}" for name, peak in peaks.items()))
+    print(f"of which picture {3 * mask:.0f}, mask {mask:.0f}, encoded file {file:.0f} twice: at least {floor:.0f}")
 
 
 def _write_scene(folder: Path, size: str) -> None:
@@ -102,7 +109,7 @@ def _write_scene(folder: Path, size: str) -> None:
     image = np.clip(image + grain, 0, 255).astype(np.uint8)
     mask = np.zeros((height, width), np.uint8)
     cv2.ellipse(mask, (width // 2, height // 2), (int(width * 0.26), int(height * 0.26)), 20, 0, 360, 255, -1)
-    cv2.imwrite(str(folder / f"{size}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    cv2.imwrite(str(folder / f"{size}.jpg"), image, CODING)
     cv2.imwrite(str(folder / f"{size}.png"), cv2.GaussianBlur(mask, (0, 0), 2))
 
 
