@@ -21,6 +21,7 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -258,16 +259,25 @@ def write_shard(path: Path, samples: Iterable[EncodedSample], *, split: str) -> 
 
 
 def write_tar(path: Path, samples: Iterable[EncodedSample], digest: "hashlib._Hash | None" = None) -> tuple[int, int]:
-    """`write_shard` without an entry: the number of samples and of bytes. `digest` is fed every byte; that costs as much as the writing."""
+    """`write_shard` without an entry: the number of samples and of bytes.
+
+    `digest` is fed every byte, by a thread of its own while the disk takes them: that costs as much as the writing, and neither holds the
+    GIL.
+    """
     seen: set[str] = set()
     num_bytes = 0
-    with _unsynced(path) as temporary, open(temporary, "wb", buffering=0) as handle:
+    with _unsynced(path) as temporary, open(temporary, "wb", buffering=0) as handle, ThreadPoolExecutor(1) as hashing:
         for parts in _batched(_tar_parts(samples, seen, path)):
+            hashed = None if digest is None else hashing.submit(_feed, digest, parts)
             num_bytes += _write_all(handle.fileno(), parts)
-            if digest is not None:
-                for part in parts:
-                    digest.update(part)
+            if hashed is not None:
+                hashed.result()
     return len(seen), num_bytes
+
+
+def _feed(digest: "hashlib._Hash", parts: Sequence[Buffer]) -> None:
+    for part in parts:
+        digest.update(part)
 
 
 @contextmanager
