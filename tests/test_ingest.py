@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.color.difference import foreground_mse
 from tasks.color.recolor import Retouch, apply_retouch
 from tasks.color.transfer import TRANSFERS, bounding_box
 from tasks.images import encode_jpeg, encode_png, read_image, read_mask, resize_image
@@ -16,7 +17,7 @@ from tasks.index import read_index
 from tasks.ingest import SOURCES, finish_ingest, plan_ingest, settle_ingest
 from tasks.ingestion import check_cache, check_chunks, composite_chunks
 from tasks.ingestion.check_chunks import check_chunk, verdicts_folder
-from tasks.ingestion.checks import check_image, check_mask, foreground_mse
+from tasks.ingestion.checks import check_image, check_mask
 from tasks.ingestion.composite_chunks import compose_chunk
 from tasks.ingestion.kept_work import DoneChunk, iterate_results
 from tasks.params import SourceName

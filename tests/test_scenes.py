@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.color.difference import foreground_mse
 from tasks.seeds import numpy_generator
 from tasks.sources import scenes
-from tasks.sources.scenes import Light, foreground_error, light_color, render_scene, shade
+from tasks.sources.scenes import Light, light_color, render_scene, shade
 from tasks.sources.shapes import HIT_DISTANCE, KINDS, Shape, drop, normals, signed_distance, trace, visibility
 from tasks.sources.textures import PATTERNS, SIDE, look_up, random_tile
 
@@ -80,10 +81,10 @@ def test_an_object_under_the_scenes_own_light_is_the_target(monkeypatch):
 
 def test_foreground_error_spreads_the_whole_error_over_the_mask_alone():
     made = scene(3)
-    inside = made.mask > 0
+    inside = np.where(made.mask > 0, np.uint8(255), np.uint8(0))
     whole = ((made.composite.astype(float) - made.target) ** 2).mean()
-    assert foreground_error(made.composite, made.target, inside) == pytest.approx(whole / inside.mean())
-    assert foreground_error(made.target, made.target, inside) == 0.0
+    assert foreground_mse(made.composite, made.target, inside) == pytest.approx(whole / np.mean(inside > 0))
+    assert foreground_mse(made.target, made.target, inside) == 0.0
 
 
 def test_the_mask_is_the_share_of_samples():
@@ -94,7 +95,7 @@ def test_the_mask_is_the_share_of_samples():
 
 
 def test_errors_are_as_strong_as_the_fields():
-    errors = [foreground_error(one.composite, one.target, one.mask >= 128) for one in (scene(number, 32) for number in range(30))]
+    errors = [foreground_mse(one.composite, one.target, one.mask) for one in (scene(number, 32) for number in range(30))]
     low, median, high = np.percentile(errors, [5, 50, 95])
     assert 120 < low < 400
     assert 500 < median < 1800

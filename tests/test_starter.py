@@ -1,5 +1,6 @@
 """The embedded data set: outlines that fit, splits that hold, files that are whole."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,9 @@ def test_stored_scenes_are_exact_outside_the_mask_and_their_lights_are_told(writ
         np.testing.assert_array_equal(composite[outside], target[outside])
         assert one["scene_light"] != one["object_light"]
         assert np.linalg.norm(one["object_light"]["direction"]) == pytest.approx(1.0)
+        told = json.loads(pair.method_params)["object_light"]
+        assert told["kelvin"] == pytest.approx(one["object_light"]["kelvin"])
+        assert told["direction"] == pytest.approx(one["object_light"]["direction"], abs=1e-6)
 
 
 def test_two_writes_are_byte_equal_whatever_the_number_of_threads(written, tmp_path):

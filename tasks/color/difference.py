@@ -1,8 +1,9 @@
-"""Differences of colour as eyes see them: CIELAB and CIEDE2000, in the precision of what comes in.
+"""Differences of colour: as grey levels say, and as eyes see them (CIELAB and CIEDE2000, in the precision of what comes in).
 
-In float32 the mean over a region is within 1e-6 of the one in float64, at a quarter of the time.
+In float32 the mean CIEDE2000 over a region is within 1e-6 of the one in float64, at a quarter of the time.
 """
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -10,9 +11,18 @@ from tasks.color.recolor import XYZ, decode_srgb
 
 Lab = Float[np.ndarray, "N 3"]
 
+FOREGROUND = 128  # a mask value from here on is foreground
+
 _TO_LMS = (XYZ / XYZ.sum(axis=1)[:, None]).T  # relative to the white
 _LINEAR = decode_srgb(np.arange(256) / 255.0)
 _TURN = 2.0 * np.pi
+
+
+def foreground_mse(first: UInt8[np.ndarray, "H W 3"], second: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"]) -> float:
+    """fMSE: the mean squared difference, in squared grey levels, over the three channels where `mask` is foreground. Exact."""
+    inside = (mask >= FOREGROUND).view(np.uint8)
+    total: float = cv2.norm(first, second, cv2.NORM_L2SQR, inside)
+    return total / (3 * max(1, cv2.countNonZero(inside)))
 
 
 def lab_from_srgb(pixels: UInt8[np.ndarray, "N 3"], dtype: type[np.floating] = np.float64) -> Lab:

@@ -23,7 +23,7 @@ DECODERS = ("numpy", "opencv-python-headless", "pillow", "simplejpeg")
 _ELSEWHERE = {  # params that say what is read and what becomes of it, not what is good
     "sources", "folders", "max_reject_fraction", "val_share", "test_share", "num_workers", "max_hash_distance", "starter", "synthesis",
 }
-_UNSEEN = {"key", "source", "subset", "split", "group", "label", "licence"}  # what a sample is called, which no check looks at
+_UNSEEN = {"key", "source", "subset", "split", "group", "label", "licence", "method_params"}  # said of a sample: no check looks at it
 
 
 def rules_digest(ingest: Ingest) -> str:

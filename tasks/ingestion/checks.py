@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from tasks.color.difference import FOREGROUND, foreground_mse
 from tasks.images import decode_grey, decode_image, decode_mask, read_bytes
 from tasks.ingestion.perceptual_hash import SAMPLES, perceptual_hash
 from tasks.params import Ingest
 from tasks.rejects import BadSample, RejectReason
 from tasks.sources.candidates import CompositeCandidate, PairCandidate, PhotographCandidate, RetouchCandidate
 
-FOREGROUND = 128  # a mask value from here on is foreground
 PUBLISHED = "published"  # the method of pairs that must stay comparable with others' results
 
 
@@ -89,13 +89,6 @@ def _check_same_size(path: str, shape: tuple[int, int], image: CheckedImage) -> 
         raise BadSample(RejectReason.SIZE_MISMATCH, path, sizes)
 
 
-def foreground_mse(first: UInt8[np.ndarray, "H W 3"], second: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"]) -> float:
-    """fMSE: the mean squared difference, in squared grey levels, over the three channels where `mask` is foreground. Exact."""
-    inside = (mask >= FOREGROUND).view(np.uint8)
-    total: float = cv2.norm(first, second, cv2.NORM_L2SQR, inside)
-    return total / (3 * max(1, cv2.countNonZero(inside)))
-
-
 def photograph_row(candidate: PhotographCandidate, image: CheckedImage, mask: CheckedMask) -> dict[str, Any]:
     """The row of the photographs table of a checked object."""
     return {
@@ -119,7 +112,7 @@ def check_pair(candidate: PairCandidate, limits: Ingest) -> dict[str, Any]:
     return {
         **_identity(candidate), **_shape(composite, mask.fg_ratio), "composite_path": candidate.composite_path,
         "mask_path": candidate.mask_path, "target_path": candidate.target_path, "plate_path": candidate.plate_path or None,
-        "label": candidate.label, "method": candidate.method,
+        "label": candidate.label, "method": candidate.method, "method_params": candidate.method_params,
         "composite_fmse": foreground_mse(seen, wanted, mask.pixels),
         "target_phash": target.phash,
         "composite_sha256": composite.sha256, "mask_sha256": mask.sha256, "target_sha256": target.sha256,

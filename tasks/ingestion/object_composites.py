@@ -4,7 +4,6 @@ Every draw is seeded by the names of the object, the composite and the attempt: 
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,20 +13,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from tasks.color.difference import FOREGROUND, foreground_mse
 from tasks.color.recolor import Illuminants
 from tasks.color.transfer import TRANSFERS
 from tasks.images import decode_image, encode_jpeg, encode_png, shrink_to
-from tasks.ingestion.checks import FOREGROUND, foreground_mse
 from tasks.ingestion.references import Reference
 from tasks.ingestion.synthesis import Synthesized, choose_method, synthesize_composite
 from tasks.params import Synthesis
 from tasks.rejects import RejectReason
 from tasks.seeds import numpy_generator
-from tasks.sources.candidates import PhotographCandidate
+from tasks.sources.candidates import PhotographCandidate, describe_parameters
 from tasks.sources.iharmony4 import COMPOSITES, MASKS, TARGETS
 
 Foreground = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
-PARAMETER_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -143,19 +141,6 @@ def _reject(candidate: PhotographCandidate, key: str, reasons: Counter[str]) -> 
         "reason": RejectReason.SYNTHESIS_FAILED.value,
         "detail": f"{candidate.image_path}: none of {sum(reasons.values())} draws was good (ingest.synthesis): {tally}",
     }
-
-
-def describe_parameters(parameters: Mapping[str, Any]) -> str:
-    """What the index keeps of a change: JSON with sorted keys, floats rounded to `PARAMETER_DIGITS` decimals."""
-    return json.dumps(_rounded(parameters), sort_keys=True)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _rounded(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    return round(value, PARAMETER_DIGITS) if isinstance(value, float) else value
 
 
 def _sha256(data: bytes) -> str:

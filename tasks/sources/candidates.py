@@ -5,9 +5,14 @@ train, val or test where the source names it, None where ingestion shall choose 
 nothing of one group stands in two splits. Keys are unique within a table: begin them with the source's name.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tasks.rejects import RejectReason
+
+PARAMETER_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,11 @@ class PhotographCandidate:
 
 @dataclass(frozen=True)
 class PairCandidate:
-    """A composite, its mask and its target, all given. `method`: "published", or how it was made. `plate_path`: the clean background."""
+    """A composite, its mask and its target, all given.
+
+    method: "published", or how it was made; method_params: how strongly, by `describe_parameters`, None where nothing is known.
+    plate_path: the clean background, empty where there is none.
+    """
 
     key: str
     source: str
@@ -40,7 +49,8 @@ class PairCandidate:
     label: str
     method: str
     licence: str
-    plate_path: str = ""  # where there is one
+    plate_path: str = ""
+    method_params: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,3 +108,16 @@ class Candidates:
     retouches: tuple[RetouchCandidate, ...] = ()
     composites: tuple[CompositeCandidate, ...] = ()
     rejects: tuple[ListingReject, ...] = field(default=())
+
+
+def describe_parameters(parameters: Mapping[str, Any]) -> str:
+    """What the index keeps of a change: JSON with sorted keys, floats rounded to `PARAMETER_DIGITS` decimals."""
+    return json.dumps(_rounded(parameters), sort_keys=True)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return round(value, PARAMETER_DIGITS) if isinstance(value, float) else value

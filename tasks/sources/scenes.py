@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from tasks.color.difference import foreground_mse
 from tasks.color.recolor import LUMA, XYZ, blackbody_xy, encode_srgb
 from tasks.sources.shapes import Distances, Points, Shape, drop, normals, openness, to_own_axes, trace, visibility
 from tasks.sources.textures import Tile, look_up, random_color, random_tile
@@ -115,22 +116,16 @@ def render_scene(rng: np.random.Generator, size: int) -> Scene:
     gain = rng.uniform(0.45, 0.95) / max(float(np.percentile(LUMA @ linear[:, ::5], 95.0)), 1e-6)
     noise = (rng.uniform(0.0, 1.2) * rng.standard_normal((size, size, 3))).astype(np.float32)
     coverage = _mean_of_samples(on_object[None].astype(np.float32), size)[..., 0]
+    mask = np.rint(coverage * 255.0).astype(np.uint8)
     target = _develop(linear, gain, noise)
     for _ in range(ATTEMPTS):
         object_light = _other_light(rng, light)
         relit = linear.copy()
         relit[:, on_object] = _shade_solid(setting, setting.solids[0], geometry, object_light, camera_kelvin)
         composite = _develop(relit, gain, noise)
-        if MIN_FMSE <= foreground_error(composite, target, coverage >= 0.5) <= MAX_FMSE:
+        if MIN_FMSE <= foreground_mse(composite, target, mask) <= MAX_FMSE:
             break
-    mask = np.rint(coverage * 255.0).astype(np.uint8)
     return Scene(composite, target, mask, light, object_light, camera_kelvin, setting.solids[0].shape.kind)
-
-
-def foreground_error(first: UInt8[np.ndarray, "H W 3"], second: UInt8[np.ndarray, "H W 3"], inside: np.ndarray) -> float:
-    """Mean squared difference over the pixels (bool HW) `inside`, in squared grey levels; 0 where there are none."""
-    difference = first[inside].astype(np.float64) - second[inside]
-    return float((difference * difference).mean()) if difference.size else 0.0
 
 
 # --- Light --------------------------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ The outlines are the project's own drawings, in shares of the photograph's width
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -24,19 +24,21 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from tasks.color import recolor
+from tasks.color import difference, recolor
+from tasks.color.difference import foreground_mse
 from tasks.color.recolor import apply_retouch, random_retouch
 from tasks.files import clear_folder, read_json, write_bytes, write_json
 from tasks.images import encode_png, read_image, shrink_to
 from tasks.params import Params, Synthesis
 from tasks.seeds import numpy_generator
 from tasks.sources import scenes, shapes, textures
-from tasks.sources.candidates import Candidates, PairCandidate, PhotographCandidate, RetouchCandidate
+from tasks.sources.candidates import Candidates, PairCandidate, PhotographCandidate, RetouchCandidate, describe_parameters
 from tasks.sources.listing import safe_key
-from tasks.sources.scenes import foreground_error, render_scene
+from tasks.sources.scenes import render_scene
 
 SOURCE = "starter"
 METHOD = "rendered"
+_LIGHTS = ("scene_light", "object_light", "camera_kelvin")
 OBJECTS_FILE = Path(__file__).with_name("starter_objects.json")
 SUBSAMPLES = 8  # per pixel and axis, when an outline is painted
 GOLDEN = (5**0.5 - 1.0) / 2.0
@@ -80,13 +82,15 @@ PHOTOGRAPHS: dict[str, StarterPhotograph] = {
 def list_starter(params: Params) -> Candidates:
     """Every photograph's object, every scene and every retouch of the starter, from the params alone; `write_starter` makes the files.
 
-    A scene stands twice, in one group: as a pair of the method "rendered", and as a photograph (its target) with the object's mask.
+    A scene stands twice, in one group: as a photograph (its target) with the object's mask, and as a pair of the method "rendered", which
+    tells the scene's lights once the files are made.
     """
     folder = params.paths.starter
     numbers = range(params.ingest.starter.num_scenes)
     photographs = [_object_candidate(folder, name, number) for name in PHOTOGRAPHS for number in range(len(starter_objects()[name]))]
     photographs += [_scene_photograph(folder, number, _scene_split(params, number)) for number in numbers]
-    pairs = [_scene_pair(folder, number, _scene_split(params, number)) for number in numbers]
+    lights = _read_lights(folder / "scenes.json")
+    pairs = [_scene_pair(folder, number, _scene_split(params, number), lights) for number in numbers]
     retouches = [
         _retouch_candidate(folder, name, number) for name in _training_names() for number in range(params.ingest.starter.num_retouches)
     ]
@@ -110,12 +114,19 @@ def _scene_photograph(folder: Path, number: int, split: str) -> PhotographCandid
     )
 
 
-def _scene_pair(folder: Path, number: int, split: str) -> PairCandidate:
+def _read_lights(path: Path) -> dict[str, str]:
+    """How each scene was lit, by its name, as the index keeps it; nothing where no scene is made yet."""
+    described = read_json(path) if path.is_file() else []
+    return {str(one["scene"]): describe_parameters({name: one[name] for name in _LIGHTS}) for one in described}
+
+
+def _scene_pair(folder: Path, number: int, split: str, lights: Mapping[str, str]) -> PairCandidate:
     scene = _scene_folder(folder, number)
     return PairCandidate(
         key=safe_key(SOURCE, f"scene-{scene.name}"), source=SOURCE, subset="scenes", split=split, group=f"{SOURCE}/scene-{scene.name}",
         composite_path=(scene / "composite.png").as_posix(), mask_path=(scene / "mask.png").as_posix(),
         target_path=(scene / "target.png").as_posix(), label="object", method=METHOD, licence="",
+        method_params=lights.get(scene.name),
     )
 
 
@@ -219,10 +230,10 @@ def _write_photograph(params: Params, name: str) -> None:
 
 def _retouched(image: UInt8[np.ndarray, "H W 3"], limits: Synthesis, rng: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
     """`image` under a random retouch that neither leaves it as it is nor overdoes it, by the limits of synthesis; the last draw stands."""
-    everywhere = np.ones(image.shape[:2], dtype=bool)
+    everywhere = np.full(image.shape[:2], 255, np.uint8)
     for _ in range(limits.max_attempts):
         result = apply_retouch(image, random_retouch(rng))
-        if limits.min_fmse <= foreground_error(result, image, everywhere) <= limits.max_fmse:
+        if limits.min_fmse <= foreground_mse(result, image, everywhere) <= limits.max_fmse:
             break
     return result
 
@@ -256,7 +267,7 @@ def _content_key(params: Params) -> str:
         synthesis.min_fmse, synthesis.max_fmse, synthesis.max_attempts,
     ]
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-    code = [Path(str(module.__file__)) for module in (scenes, shapes, textures, recolor)]
+    code = [Path(str(module.__file__)) for module in (scenes, shapes, textures, recolor, difference)]
     for path in [Path(__file__), *code, OBJECTS_FILE, *map(installed_file, PHOTOGRAPHS.values())]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
