@@ -5,9 +5,10 @@ every batch in another framing. A share of 0 costs nothing.
 """
 
 import math
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -20,36 +21,62 @@ SMALLEST_REGION, LARGEST_REGION = 0.08, 0.58  # share of the image
 REGION_SHARPNESS = 8.0  # slope of its edge, per standard deviation of the noise
 
 
+@dataclass(frozen=True)
+class Tones:
+    """Another light and tone per sample, drawn and not yet applied."""
+
+    gamma: Float[Tensor, "B 3 1 1"]
+    gain: Float[Tensor, "B 3 1 1"]
+    contrast: Float[Tensor, "B 1 1 1"]
+    saturation: Float[Tensor, "B 1 1 1"]
+    angle: Float[Tensor, "B 1 1 1"]
+    slope: Float[Tensor, "B 1 1 1"]  # 0 where there is no gradient
+
+    def __getitem__(self, chosen: Tensor) -> "Tones":
+        return Tones(*(values[chosen] for values in vars(self).values()))
+
+
+def draw_tones(count: int, generator: torch.Generator, *, strength: float = 1.0) -> Tones:
+    """Exposure, cast, gamma, contrast and saturation for `count` samples, and a linear gradient for a third of them."""
+
+    def draw(columns: int, scale: float) -> Tensor:
+        noise = torch.randn(count, columns, generator=generator) * (scale * strength)
+        return noise.clamp(-2.5 * scale, 2.5 * scale).view(count, columns, 1, 1)
+
+    gamma = torch.exp(draw(1, 0.35) + draw(3, 0.11))
+    gain = torch.exp(draw(1, 0.18) + draw(3, 0.09))
+    contrast, saturation = torch.exp(draw(1, 0.18)), torch.exp(draw(1, 0.25))
+    angle, slope, chosen = torch.rand(3, count, 1, 1, 1, generator=generator)
+    return Tones(gamma, gain, contrast, saturation, 2 * math.pi * angle, (chosen < 1 / 3) * (0.8 * strength * slope))
+
+
 def recolor(image: Float[Tensor, "B 3 H W"], generator: torch.Generator, *, strength: float = 1.0) -> Float[Tensor, "B 3 H W"]:
-    """`image` under another light and tone per sample: exposure, cast, gamma, contrast, saturation, and a linear gradient for a third.
+    """`image` under another light and tone per sample: `draw_tones`, applied."""
+    return apply_tones(image, draw_tones(len(image), generator, strength=strength))
+
+
+def apply_tones(image: Float[Tensor, "B 3 H W"], tones: Tones) -> Float[Tensor, "B 3 H W"]:
+    """`image` under its `tones`.
 
     image: sRGB-encoded in [0, 1]; so is the result. At strength 1 the squared difference on 600 photographs has 5/50/95 percentiles of
     112/825/5030 squared grey levels, a little below HFlickr's 229/1091/5399 so that mild composites are learned too. All work is in the
     encoded domain: this is a training augmentation, not a light model.
     """
-    count = image.shape[0]
-
-    def draw(columns: int, scale: float) -> Tensor:
-        noise = torch.randn(count, columns, generator=generator) * (scale * strength)
-        return noise.clamp(-2.5 * scale, 2.5 * scale).to(image.device).view(count, columns, 1, 1)
-
+    gamma, gain, contrast, saturation, angle, slope = (values.to(image.device) for values in vars(tones).values())
     weights = image.new_tensor(LUMA).view(1, 3, 1, 1)
-    gamma = torch.exp(draw(1, 0.35) + draw(3, 0.11))
-    gain = torch.exp(draw(1, 0.18) + draw(3, 0.09))
-    result = gain * image.clamp_min(1e-4).pow(gamma)
-    result = MIDDLE + torch.exp(draw(1, 0.18)) * (result - MIDDLE)
+    result = image.clamp_min(1e-4).pow(gamma).mul_(gain)
+    result = result.sub_(MIDDLE).mul_(contrast).add_(MIDDLE)
     luma = (result * weights).sum(dim=1, keepdim=True)
-    result = luma + torch.exp(draw(1, 0.25)) * (result - luma)
-    return (result * _gradient(image, generator, strength)).clamp(0.0, 1.0)
+    result = result.sub_(luma).mul_(saturation).add_(luma)
+    return result.mul_(_gradient(image, angle, slope)).clamp_(0.0, 1.0)
 
 
-def _gradient(image: Tensor, generator: torch.Generator, strength: float) -> Tensor:
-    count, _, height, width = image.shape
-    angle, slope, chosen = torch.rand(3, count, 1, 1, 1, generator=generator).to(image.device)
+def _gradient(image: Tensor, angle: Tensor, slope: Tensor) -> Tensor:
+    height, width = image.shape[-2:]
     rows = torch.linspace(-1, 1, height, device=image.device).view(1, 1, height, 1)
     columns = torch.linspace(-1, 1, width, device=image.device).view(1, 1, 1, width)
-    ramp = rows * torch.sin(2 * math.pi * angle) + columns * torch.cos(2 * math.pi * angle)
-    return torch.exp(ramp * (chosen < 1 / 3) * (0.8 * strength * slope))
+    ramp = rows * torch.sin(angle) + columns * torch.cos(angle)
+    return torch.exp(ramp * slope)
 
 
 def recolor_foregrounds(batch: PairBatch, share: float, generator: torch.Generator) -> PairBatch:
@@ -57,8 +84,10 @@ def recolor_foregrounds(batch: PairBatch, share: float, generator: torch.Generat
     if share <= 0.0:
         return batch
     chosen = _choose(batch, share, generator)
-    fresh = batch.mask * recolor(batch.target, generator) + (1 - batch.mask) * batch.target
-    return PairBatch(composite=chosen * fresh + (1 - chosen) * batch.composite, mask=batch.mask, target=batch.target)
+    tones = draw_tones(len(batch.mask), generator)
+    composite = batch.composite.clone()
+    composite[chosen] = _recolored_inside(batch.target, batch.mask, tones, chosen)
+    return replace(batch, composite=composite)
 
 
 def invent_regions(batch: PairBatch, share: float, generator: torch.Generator) -> PairBatch:
@@ -69,18 +98,24 @@ def invent_regions(batch: PairBatch, share: float, generator: torch.Generator) -
     """
     if share <= 0.0:
         return batch
-    count, _, height, width = batch.mask.shape
-    noise = torch.randn(count, 1, REGION_CELLS, REGION_CELLS, generator=generator).to(batch.mask)
-    surface = interpolate(noise, size=(height, width), mode="bicubic", align_corners=True)
+    count = len(batch.mask)
+    noise = torch.randn(count, 1, REGION_CELLS, REGION_CELLS, generator=generator)
     covered = SMALLEST_REGION + (LARGEST_REGION - SMALLEST_REGION) * torch.rand(count, generator=generator)
-    ranked = surface.flatten(1).sort(dim=1).values
-    level = ranked.gather(1, ((1 - covered) * (height * width - 1)).long().to(ranked.device)[:, None]).view(count, 1, 1, 1)
-    region = ((surface - level) * REGION_SHARPNESS + 0.5).clamp(0.0, 1.0)
-    fresh = region * recolor(batch.target, generator) + (1 - region) * batch.target
+    tones = draw_tones(count, generator)
     chosen = _choose(batch, share, generator)
-    return PairBatch(
-        composite=chosen * fresh + (1 - chosen) * batch.composite, mask=chosen * region + (1 - chosen) * batch.mask, target=batch.target
-    )
+    mask, composite = batch.mask.clone(), batch.composite.clone()
+    mask[chosen] = _regions(noise[chosen], covered[chosen], like=batch.mask)
+    composite[chosen] = _recolored_inside(batch.target, mask, tones, chosen)
+    return PairBatch(composite=composite, mask=mask, target=batch.target)
+
+
+def _regions(noise: Float[Tensor, "N 1 c c"], covered: Float[Tensor, " N"], *, like: Tensor) -> Float[Tensor, "N 1 H W"]:
+    """Smooth regions that follow `noise` and cover the share `covered` of the image."""
+    height, width = like.shape[-2:]
+    surface = interpolate(noise.to(like), size=(height, width), mode="bicubic", align_corners=True)
+    ranked = surface.flatten(1).sort(dim=1).values
+    level = ranked.gather(1, ((1 - covered) * (height * width - 1)).long().to(ranked.device)[:, None]).view(-1, 1, 1, 1)
+    return ((surface - level) * REGION_SHARPNESS + 0.5).clamp(0.0, 1.0)
 
 
 def undo_some(batch: PairBatch, share: float, generator: torch.Generator) -> PairBatch:
@@ -88,11 +123,20 @@ def undo_some(batch: PairBatch, share: float, generator: torch.Generator) -> Pai
     if share <= 0.0:
         return batch
     chosen = _choose(batch, share, generator)
-    return PairBatch(composite=chosen * batch.target + (1 - chosen) * batch.composite, mask=batch.mask, target=batch.target)
+    composite = batch.composite.clone()
+    composite[chosen] = batch.target[chosen]
+    return replace(batch, composite=composite)
 
 
-def _choose(batch: PairBatch, share: float, generator: torch.Generator) -> Float[Tensor, "B 1 1 1"]:
-    return (torch.rand(batch.mask.shape[0], 1, 1, 1, generator=generator) < share).to(batch.mask)
+def _recolored_inside(target: Tensor, mask: Tensor, tones: Tones, chosen: Tensor) -> Tensor:
+    """The chosen targets, recoloured inside their masks."""
+    targets, masks = target[chosen], mask[chosen]
+    return masks * apply_tones(targets, tones[chosen]) + (1 - masks) * targets
+
+
+def _choose(batch: PairBatch, share: float, generator: torch.Generator) -> Int[Tensor, " N"]:
+    """The numbers of about `share` of the samples."""
+    return (torch.rand(len(batch.mask), 1, 1, 1, generator=generator) < share).flatten().nonzero().flatten()
 
 
 def recolor_wholes(batch: PairBatch, strength: float, generator: torch.Generator) -> PairBatch:
@@ -103,10 +147,8 @@ def recolor_wholes(batch: PairBatch, strength: float, generator: torch.Generator
     if strength <= 0.0:
         return batch
     seed = int(torch.randint(2**62, (), generator=generator))
-    composite, target = (
-        recolor(image, torch.Generator().manual_seed(seed), strength=strength) for image in (batch.composite, batch.target)
-    )
-    return PairBatch(composite=composite, mask=batch.mask, target=target)
+    tones = draw_tones(len(batch.mask), torch.Generator().manual_seed(seed), strength=strength)
+    return PairBatch(composite=apply_tones(batch.composite, tones), mask=batch.mask, target=apply_tones(batch.target, tones))
 
 
 def reframe_pairs(batch: PairBatch, size: int, generator: torch.Generator, *, smallest: float) -> PairBatch:

@@ -1,0 +1,131 @@
+"""Training images per second, beside the bare work of the same step on random tensors: `python -m benchmarks.train_step`.
+
+The loop is the trainer's own: shards are read and decoded, batches changed, supervised steps taken, by the params of the starter's and the
+photos profile. Bare is the forward pass, the loss, the backward pass, the optimizer and the running average on one batch that is there.
+The two take turns in one process, in a steady state. The lines below the table say where processor time goes, thread by thread apart.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import torch
+
+from benchmarks.harness import Timings, close, print_machine, print_table
+from benchmarks.shards import pairs
+from flows.configure import configure
+from tasks.loader import BatchIterator, as_read, iter_pair_batches
+from tasks.params import Params, load_params
+from tasks.sample import PairBatch
+from tasks.shards import EncodedSample, encode_pair, write_manifest, write_shard
+from tasks.training.batch_changes import BatchChanges
+from tasks.training.streams import pair_stream
+from tasks.training.trainer import Trainer
+
+TARGET = 0.9
+PROFILES = ("starter", "photos")
+NUM_SAMPLES, SIZE = 512, 128
+STEPS_PER_TURN, NUM_ROUNDS, NUM_TIMED = 10, 7, 12
+SETTLE_S = 0.5  # before a turn of the loop: the loaders fill their queues, as they do while a long training goes on
+
+
+def read_profile(name: str, folder: Path) -> Params:
+    """The params of a profile, with shards below `folder`."""
+    shutil.copy("params.yaml", folder / "params.yaml")
+    configure(name, params=folder / "params.yaml")
+    params = load_params(folder / "params.yaml")
+    paths = params.paths.model_copy(update={"shards": folder / "shards"})
+    return params.model_copy(update={"paths": paths})
+
+
+def write_pairs(folder: Path) -> None:
+    """Shards of training pairs at the size that stage augment writes."""
+    samples = [encode_pair(pair, jpeg_quality=95).members for pair in pairs(side=SIZE)]
+    numbered = [EncodedSample(f"{number:05d}", samples[number % len(samples)]) for number in range(NUM_SAMPLES)]
+    write_manifest(folder, [write_shard(folder / "train-00000.tar", numbered, split="train")], kind="pairs", meta={})
+
+
+def random_batch(params: Params) -> PairBatch:
+    """A batch at the training size that is there already."""
+    count, size = params.train.batch_size, params.train.size
+    mask = torch.zeros(count, 1, size, size)
+    mask[..., size // 4 : size // 2, size // 4 : 3 * size // 4] = 1
+    return PairBatch(torch.rand(count, 3, size, size), mask, torch.rand(count, 3, size, size))
+
+
+def take_turns(trainer: Trainer, batch: PairBatch, stream: BatchIterator[PairBatch]) -> Timings:
+    """Seconds per turn of `STEPS_PER_TURN` steps."""
+    seconds: dict[str, list[float]] = {"bare": [], "loop": []}
+    for turn in range(NUM_ROUNDS):
+        for name in ("bare", "loop") if turn % 2 else ("loop", "bare"):
+            time.sleep(SETTLE_S)
+            began = time.perf_counter()
+            for _ in range(STEPS_PER_TURN):
+                trainer.supervised_step(batch if name == "bare" else next(stream))
+            seconds[name].append(time.perf_counter() - began)
+    return Timings({name: tuple(values) for name, values in seconds.items()})
+
+
+def processor_ms(work: Callable[[int], object]) -> float:
+    """Milliseconds of processor time per call, one thread, over `NUM_TIMED` calls after one that is not counted."""
+    work(0)
+    began = time.thread_time()
+    for number in range(1, NUM_TIMED + 1):
+        work(number)
+    return 1000 * (time.thread_time() - began) / NUM_TIMED
+
+
+def print_parts(trainer: Trainer, params: Params, batch: PairBatch) -> None:
+    """Where a step's processor time goes: reading, changing, the step itself."""
+    torch.set_num_threads(1)
+    changes = BatchChanges(params.train, params.seed)
+    raw: list[PairBatch] = []
+    stamps: list[float] = []
+
+    def keep(read: PairBatch, step: int) -> PairBatch:
+        stamps.append(time.thread_time())
+        raw.append(read)
+        return as_read(read, step)
+
+    with iter_pair_batches(
+        params.paths.shards, "train", batch_size=params.train.batch_size, seed=1, num_threads=1, prepare=keep,
+        cache_megabytes=params.train.cache_megabytes,
+    ) as batches:
+        for _ in range(NUM_SAMPLES // params.train.batch_size + NUM_TIMED):
+            next(batches)
+    reading = 1000 * (stamps[-1] - stamps[-1 - NUM_TIMED]) / NUM_TIMED
+    changing = processor_ms(lambda step: changes.pairs(raw[step], step))
+    stepping = processor_ms(lambda _: trainer.supervised_step(batch))
+    print(f"  processor time per step, one thread each: read {reading:.1f} ms, change {changing:.1f} ms, bare step {stepping:.1f} ms")
+    torch.set_num_threads(params.train.threads)
+
+
+def main() -> None:
+    """Both profiles; the lower ratio counts."""
+    cv2.setNumThreads(1)
+    print_machine()
+    ratios = []
+    for name in PROFILES:
+        with tempfile.TemporaryDirectory(prefix="bench-train-") as temporary:
+            params = read_profile(name, Path(temporary))
+            write_pairs(params.paths.shards)
+            torch.set_num_threads(params.train.threads)
+            trainer, batch = Trainer(params), random_batch(params)
+            with pair_stream(params, BatchChanges(params.train, params.seed), range(10**6)) as stream:
+                for _ in range(NUM_SAMPLES // params.train.batch_size):  # the whole split has been decoded once
+                    trainer.supervised_step(next(stream))
+                timings = take_turns(trainer, batch, stream)
+            print_table(
+                f"profile {name}, {params.train.size} px, batches of {params.train.batch_size}", timings, reference="bare",
+                units=params.train.batch_size * STEPS_PER_TURN, unit="image",
+            )
+            print_parts(trainer, params, batch)
+            ratios.append(timings.ratio("loop", "bare"))
+    close("train_step", min(ratios), TARGET)
+
+
+if __name__ == "__main__":
+    main()
