@@ -233,7 +233,6 @@ class Train(Section):
     stream_weights: StreamWeights
     augmentation: Literal["none", "static", "dynamic"]
     jitter: Share
-    exchange_share: Share
     region_share: Share
     natural_share: Share
     whole_jitter: NonNegative

@@ -17,7 +17,6 @@ from tasks.params import Train
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.seeds import torch_generator
 from tasks.syconet_files import load_syconet
-from tasks.training.color_exchange import exchange_colors
 
 
 class BatchChanges:
@@ -36,7 +35,6 @@ class BatchChanges:
         if self.syconet is not None:
             batch = with_fresh_composites(batch, self.syconet, torch_generator(self.seed, "syconet", step, *self.own))
         batch = jitter.recolor_foregrounds(batch, section.jitter, generator)
-        batch = exchange_colors(batch, section.exchange_share, generator)
         batch = jitter.invent_regions(batch, section.region_share, generator)
         batch = jitter.undo_some(batch, section.natural_share, generator)
         return jitter.recolor_wholes(batch, section.whole_jitter, generator)
