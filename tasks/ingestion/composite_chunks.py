@@ -71,16 +71,16 @@ def plan_composites(params: Params, objects: Iterable[CheckedObject], paired: Co
         return one is not None and result["number"] <= _count(one, params) and _stands(one, result, references, folder)
 
     done = keep_results(folder, stands)
-    waiting: dict[tuple[int, str, str], list[dict[str, Any]]] = {}
+    waiting: dict[tuple[int, str, str], list[tuple[bytes, list[int]]]] = {}
     for key, one in planned.items():
         numbers = [number for number in range(1, _count(one, params) + 1) if work_key(key, number) not in done]
         if numbers:
-            own = {"key": key.hex(), "object": asdict(one), "numbers": numbers}
-            waiting.setdefault((one.shelf, one.candidate.source, one.image_id), []).append(own)
+            waiting.setdefault((one.shelf, one.candidate.source, one.image_id), []).append((key, numbers))
     photographs = [waiting[name] for name in sorted(waiting)]
     chunks = []
     for first in range(0, len(photographs), CHUNK_PHOTOGRAPHS):
-        work = [one for owned in photographs[first:first + CHUNK_PHOTOGRAPHS] for one in owned]
+        own = [one for owned in photographs[first:first + CHUNK_PHOTOGRAPHS] for one in owned]
+        work = [{"key": key.hex(), "object": asdict(planned[key]), "numbers": numbers} for key, numbers in own]
         chunks.append(write_chunk(folder, f"{first // CHUNK_PHOTOGRAPHS:05d}", {"references": table.as_posix(), "objects": work}))
     write_json(folder.parent / "current.json", {"folder": folder.name, "chunks": [chunk.name for chunk in chunks]})
     return chunks

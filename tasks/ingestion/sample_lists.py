@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
+from sys import intern
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +29,9 @@ KINDS: dict[str, type[Candidate]] = {
 }
 
 
+_REPEATED = {"source", "subset", "split", "label", "licence"}  # of few values: one text of each in memory
+
+
 def write_lists(folder: Path, listed: list[Candidates]) -> None:
     """Keep all that the sources listed in `folder`, and the number of samples by source."""
     counts: Counter[str] = Counter()
@@ -50,7 +54,8 @@ def read_list(folder: Path, table: str) -> Iterator[tuple[bytes, Candidate]]:
     kind = KINDS[table]
     for batch in pq.ParquetFile(folder / f"{table}.parquet").iter_batches(BATCH_ROWS):
         for row in batch.to_pylist():
-            yield row.pop("check_key"), kind(**row)
+            key = row.pop("check_key")
+            yield key, kind(**{name: intern(value) if name in _REPEATED and value else value for name, value in row.items()})
 
 
 def read_lists(folder: Path) -> Iterator[tuple[bytes, Candidate]]:
