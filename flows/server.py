@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.processes import Leash
 
-START_UP_SECONDS = 120.0  # a cold disk and a fresh database take 20
+START_UP_SECONDS = 300.0  # a cold disk and a fresh database take 20; a machine that works on ten other things, over 120
 POLL_SECONDS = 0.05
 
 # A server that lives for minutes and that nobody looks at needs no page and no schedules.
