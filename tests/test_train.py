@@ -119,7 +119,9 @@ def test_the_learning_rate_warms_up_then_falls_to_its_floor(tiny: Params) -> Non
 
 @pytest.mark.parametrize("augmentation", ["none", "static", "dynamic"])
 def test_validation_is_never_augmented(tiny: Params, augmentation: str) -> None:
-    section = tiny.train.model_copy(update={"augmentation": augmentation, "jitter": 1.0, "region_share": 1.0, "natural_share": 1.0})
+    section = tiny.train.model_copy(update={
+        "augmentation": augmentation, "jitter": 1.0, "region_share": 1.0, "natural_share": 1.0, "steps": 3,
+    })
     pairs = read_pairs(tiny.paths.shards, "val")
     errors = [np.square(pair.composite.astype(float) - pair.target)[pair.mask > 0].mean() for pair in pairs]
     scores = train(tiny.model_copy(update={"train": section}), _silent, _silent)
@@ -128,7 +130,8 @@ def test_validation_is_never_augmented(tiny: Params, augmentation: str) -> None:
 
 @pytest.mark.parametrize("architecture", ["small", "pixel"])
 def test_any_harmonizer_trains_on_fresh_composites(tiny: Params, architecture: str) -> None:
-    dynamic = tiny.model_copy(update={"train": tiny.train.model_copy(update={"augmentation": "dynamic", "architecture": architecture})})
+    section = tiny.train.model_copy(update={"augmentation": "dynamic", "architecture": architecture, "steps": 3})
+    dynamic = tiny.model_copy(update={"train": section})
     train(dynamic, _silent, _silent)
     fresh = _weights(dynamic)
     train(tiny.model_copy(update={"train": dynamic.train.model_copy(update={"augmentation": "none"})}), _silent, _silent)
@@ -156,7 +159,7 @@ def test_training_on_pairs_alone_needs_no_real_composites(tiny: Params) -> None:
 def test_bfloat16_trains_nearly_as_float32_does(tiny: Params, architecture: str) -> None:
     ratios = {}
     for precision in ("float32", "bfloat16"):
-        section = tiny.train.model_copy(update={"precision": precision, "architecture": architecture, "keep": "last"})
+        section = tiny.train.model_copy(update={"precision": precision, "architecture": architecture, "steps": 6})
         ratios[precision] = train(tiny.model_copy(update={"train": section}), _silent, _silent)["val_fmse_ratio"]
         assert all(tensor.dtype == torch.float32 for tensor in _weights(tiny).values() if tensor.is_floating_point())
     assert ratios["bfloat16"] != ratios["float32"]
