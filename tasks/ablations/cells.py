@@ -54,8 +54,11 @@ def run_cell(plan: CellPlan, params: Params, result: Path, say: Say) -> None:
 
 
 def measure_baselines(plan: CellPlan, params: Params, result: Path) -> None:
-    """Measure doing nothing and the classical baselines on the test pairs of `plan`, and write what was found to `result`."""
-    own = with_values(params, plan.params)
+    """Measure doing nothing and the classical baselines on the test pairs of `plan`, and write what was found to `result`.
+
+    They are read from the whole index: its test pairs are every workspace's, and no workspace need be there yet.
+    """
+    own = with_values(with_values(params, plan.params), {"paths": {"index": params.paths.index}})
     found = measure_pairs(own, Methods(BASELINES, {}, {}), subsets=plan.subsets, least_light=plan.least_light)
     write_json(result, {name: {"pairs": figures} for name, figures in found.items()})
 
