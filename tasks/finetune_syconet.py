@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import torch
 
-from tasks.augmentation.fitting import measure, read_held_out, save, train
+from tasks.augmentation.fitting import measure, measure_alone, read_held_out, save, train
 from tasks.augmentation.syconet_training import Advance, Report, SycoNetTrainer
 from tasks.params import Params
 from tasks.syconet_files import load_syconet
@@ -28,9 +28,8 @@ def finetune_syconet(params: Params, domain: str, report: Report, advance: Advan
     checkpoint = params.paths.work / "finetune_syconet" / f"{domain.replace('/', '_')}.pt"
     came_from = sha256((params.paths.syconet / "model.pt").read_bytes()).hexdigest()
     model = train(params, trainer, domain=domain, came_from=came_from, checkpoint=checkpoint, report=report, advance=advance)
-    before, after = measure(params, union, held_out).metrics, measure(params, model, held_out).metrics
-    compared = ("reconstruction_fmse", "reconstruction_ratio", "coverage_10_syconet", "diversity_syconet")
-    metrics = {**after, **{f"union_{name}": before[name] for name in compared}}
+    before = measure_alone(params, union, held_out)
+    metrics = {**measure(params, model, held_out).metrics, **{f"union_{name}": value for name, value in before.items()}}
     report(metrics, params.syconet.finetune_steps)
     save(params, domain, model, held_out, metrics)
     checkpoint.unlink(missing_ok=True)

@@ -13,8 +13,9 @@ from models.syconet import SycoNet
 from tasks.augmentation.domains import UNION, Row, checkpoint_folder
 from tasks.augmentation.latent import has_collapsed, measure_latent
 from tasks.augmentation.pairs import Stacks, choose_rows, read_pairs, row_hashes, to_batch
-from tasks.augmentation.quality import Quality
+from tasks.augmentation.quality import Quality, measure_quality
 from tasks.augmentation.quality_report import MAX_PAIRS, measure_samplers, quality_metrics
+from tasks.augmentation.samplers import syconet_sampler
 from tasks.augmentation.syconet_sheet import write_syconet_sheet
 from tasks.augmentation.syconet_training import Advance, Report, SycoNetTrainer, run_training
 from tasks.checkpoints import fingerprint
@@ -80,6 +81,14 @@ def measure(params: Params, model: SycoNet, held_out: HeldOut) -> Measured:
             latent["active_units"], diversity,
         )
     return Measured({**latent, "collapsed": float(collapsed), **quality_metrics(quality)}, quality)
+
+
+def measure_alone(params: Params, model: SycoNet, held_out: HeldOut) -> dict[str, float]:
+    """The figures that another SycoNet is held against: reconstruction, and coverage and diversity of its own draws."""
+    batch = to_batch(held_out.stacks, np.arange(len(held_out.rows)), torch.device("cpu"))
+    quality = measure_quality(syconet_sampler(model, params.seed), held_out.part(MAX_PAIRS), params.ingest.synthesis)
+    figures = {**measure_latent(model, batch, seed=params.seed), **quality_metrics({"syconet": quality})}
+    return {name: figures[name] for name in ("reconstruction_fmse", "reconstruction_ratio", "coverage_10_syconet", "diversity_syconet")}
 
 
 def save(params: Params, domain: str, model: SycoNet, held_out: HeldOut, metrics: Mapping[str, float]) -> None:
