@@ -172,6 +172,13 @@ def test_a_key_that_params_do_not_have_is_named(study: StudyParams, params: Para
         plan_study("ablation", broken, params)
 
 
+def test_a_study_without_what_its_claims_are_about_is_refused(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "ablations" / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("    dual: {}", "    duel: {}"))
+    with pytest.raises(ValueError, match=r"ablation\.configurations: .*dual is not there"):
+        load_study_params(tmp_path / "params.yaml")
+
+
 @pytest.mark.parametrize(("text", "words"), [("seeds: [", "not YAML"), ("seeds: [1]\nfolders: x", "folders"), ("seeds: [0]", r"seeds\.0")])
 def test_a_broken_file_of_studies_is_named(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "params.yaml").write_text(text)

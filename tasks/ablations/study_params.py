@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from tasks.params import Count, Positive, Section
 
@@ -14,16 +14,27 @@ StudyName = Literal["augmentation", "ablation", "cross_source"]
 Changes = dict[str, dict[str, Any]]  # by section of params.yaml
 
 
+def _with(*needed: str) -> AfterValidator:
+    """A check that names which the claims are about are there."""
+
+    def check(varied: dict[str, Changes]) -> dict[str, Changes]:
+        if lacking := [name for name in needed if name not in varied]:
+            raise ValueError(f"the claims are about {', '.join(needed)}; {', '.join(lacking)} is not there")
+        return varied
+
+    return AfterValidator(check)
+
+
 class AugmentationStudy(Section):
     photographs: list[Count | Literal["all"]]
     harmonizers: dict[str, Changes]
-    augmentations: dict[str, Changes]
+    augmentations: Annotated[dict[str, Changes], _with("none", "static", "dynamic")]
     shared: Changes
 
 
 class AblationStudy(Section):
     data: list[Literal["pairs", "mined", "pih_random"]]
-    configurations: dict[str, Changes]
+    configurations: Annotated[dict[str, Changes], _with("dual", "curves")]
     shared: Changes
     naturalness_images: Count
     judge_steps: Count
