@@ -144,6 +144,12 @@ def test_unnamed_labels_never_count_as_the_same() -> None:
     assert (score_components(objects, relations_of(), np.array([0, 1]), np.array([2, 3]))[:, 0] == 0.0).all()
 
 
+def test_photographs_without_any_label_are_paired_all_the_same() -> None:
+    objects = replace(make_objects(4), label=np.full(4, UNNAMED))
+    scores = score_components(objects, np.empty((0, 0), np.float32), np.array([0, 1]), np.array([2, 3]))
+    assert scores.tolist() == score_components(objects, relations_of(), np.array([0, 1]), np.array([2, 3])).tolist()
+
+
 def test_labels_relate_by_occurring_together_at_like_places() -> None:
     group = np.array([0, 0, 0, 1, 1, 2, 2, 3])
     label = np.array([0, 1, 2, 0, 1, 0, 1, UNNAMED])  # 0 and 1 share three photographs; 2 lies elsewhere in one of them

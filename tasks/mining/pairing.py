@@ -126,7 +126,8 @@ def score_components(
     """How well each foreground fits in the removed object's place, columns as SCORE_NAMES, each in [0, 1]."""
     first, second = objects.label[background], objects.label[foreground]
     named = (first != UNNAMED) & (second != UNNAMED)
-    semantic = np.where(named, relations[first, second], 0.0)
+    semantic = np.zeros(len(named), relations.dtype)
+    semantic[named] = relations[first[named], second[named]]  # there may be no label at all, and nothing to look up
     apart = _geometry(objects, background) - _geometry(objects, foreground)  # in standard deviations
     likeness = np.exp(-0.5 * apart**2)
     shapes = objects.shape[background], objects.shape[foreground]
