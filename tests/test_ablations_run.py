@@ -39,7 +39,7 @@ SHARED: dict[str, Any] = {
 
 @pytest.fixture
 def ingested(project: Path, repository: Path) -> tuple[StudyParams, Params]:
-    """The params of studies and of a project whose photographs are indexed: 8 to train on, 2 each for validation and testing."""
+    """The params of studies and of a project whose photographs are indexed: 8 to train on, 4 each for validation and testing."""
     values = yaml.safe_load((repository / "params.yaml").read_text())
     for name, changes in SETTINGS.items():
         section = values
@@ -47,7 +47,7 @@ def ingested(project: Path, repository: Path) -> tuple[StudyParams, Params]:
             section = section[part]
         section |= changes
     (project / "params.yaml").write_text(yaml.safe_dump(values))
-    for split, first, stop in (("train", 0, 8), ("val", 20, 22), ("test", 40, 42)):
+    for split, first, stop in (("train", 0, 8), ("val", 20, 24), ("test", 40, 44)):
         write_photographs(project / "data/raw/photos", range(first, stop), split, coloured)
     short_chain.ingest()
     study = load_study_params(repository / "ablations" / "params.yaml")
