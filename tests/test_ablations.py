@@ -274,6 +274,17 @@ def test_the_margin_of_shading_stands_in_the_note(study: StudyParams, params: Pa
     changes = {(each.group, each.name): each.value for each in found["ablation_real"].estimates}
     assert len(changes) == 2 * 6
     assert set(changes.values()) == {0.2}
+    assert "means little" not in found["ablation_real"].note
+
+
+def test_a_judge_that_cannot_tell_composites_from_photographs_is_called_so(study: StudyParams, params: Params, tmp_path: Path) -> None:
+    plan = plan_study("ablation", study, params)
+    results = write_results(tmp_path, plan, lambda *_: 500.0)
+    for cell in results.cells.values():
+        for found in cell.values():
+            found["judge"] = {**found["judge"], "natural": -0.7}
+    note = study_findings("ablation", plan, study, results)["ablation_real"].note
+    assert "score no lower than photographs with the judge: what it says here means little" in note
 
 
 def test_what_was_held_out_stands_beside_what_was_seen(study: StudyParams, params: Params, tmp_path: Path) -> None:
