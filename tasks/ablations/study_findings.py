@@ -165,7 +165,7 @@ def _real_findings(cells: Sequence[str], results: Results) -> dict[str, Finding]
     )
     blind = [judge for judge in known if first[judge]["before"] >= first[judge]["natural"]]
     if blind:
-        note += f"\nUntouched composites score no lower than photographs with the {' and the '.join(blind)}: what it says here means little."
+        note += f"\nUntouched composites score no lower than photographs with the {' and the '.join(blind)}: what it says means little."
     return {"ablation_real": Finding(
         section=SECTION, title="Do the configurations make real composites look more natural?", note=note,
         measure="score after minus before", better="higher", estimates=tuple(estimates), command="make ablation",
