@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.evaluation.findings import Estimate, Finding
-from tasks.evaluation.report_page.charts import Scale, histogram, interval, readable, scale_of, scatter, tone_curves
+from tasks.evaluation.report_page.charts import (
+    IntervalRow,
+    Scale,
+    histogram,
+    interval,
+    interval_chart,
+    readable,
+    scale_of,
+    scatter,
+    tone_curves,
+)
 from tasks.evaluation.report_page.formats import label_of, number, sentence, share, slug, table_of
 from tasks.evaluation.report_page.line_chart import line_chart
 from tasks.evaluation.report_page.pictures import gain_range, outline, shading_picture
@@ -44,6 +54,16 @@ def test_places_on_both_kinds_of_axis_by_hand() -> None:
     assert [decades(value) for value in (1, 10, 100, 10_000)] == pytest.approx([0, 0, 33.33, 100], abs=0.01)
     assert decades.ticks() == [10, 100, 1000, 10_000]
     assert Scale(0, 4766).ticks() == [0, 2000, 4000]
+    assert Scale(700, 7000, log=True).ticks() == [1000, 2000, 5000]
+
+
+def test_one_large_value_does_not_crowd_the_others() -> None:
+    def chart_of(values: list[float], *, from_zero: bool) -> Scale:
+        return interval_chart([("", [IntervalRow("a", "ink", value) for value in values])], unit="", from_zero=from_zero).scale
+
+    assert chart_of([800.0, 900.0, 7000.0], from_zero=False).log
+    for values, from_zero in (([800.0, 900.0], False), ([-1.0, 900.0, 7000.0], False), ([800.0, 7000.0], True)):
+        assert not chart_of(values, from_zero=from_zero).log
 
 
 def test_an_interval_is_drawn_from_its_low_to_its_high_end() -> None:

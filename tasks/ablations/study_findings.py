@@ -67,14 +67,14 @@ def ablation_findings(plan: StudyPlan, study: StudyParams, results: Results) -> 
         for title, part in parts.items() for cell in cells
     ]
     said = [f"Each configuration but the named part is the dual stream with both halves of the edit on mined composites. {budget(plan)}"]
-    said += [beside(results, part, f"{title}: ") for title, part in parts.items()]
+    said += [f"{title.capitalize()}: {beside(results, part)}" for title, part in parts.items()]
     for title, part in parts.items():
         below = ", ".join(f"{cell} {percent(results.gain(cell, 'dual', part))}" for cell in cells if cell != "dual")
-        said.append(f"{title}, below the dual stream by: {below}.")
+        said.append(f"{title.capitalize()}, below the dual stream by (above it where negative): {below}.")
     if LIGHT in parts.values():
         margin = results.margin("dual", "curves", LIGHT)
         said.append(
-            f"Where a gradient of light of at least {study.ablation.least_light:g} stops lies over the frame, curves and shading are below "
+            f"Where a gradient of light of {study.ablation.least_light:g} stops and more lies over the frame, curves and shading are below "
             f"curves alone by {margin} squared grey levels, {percent(results.gain('dual', 'curves', LIGHT))}: {verdict(margin)}."
         )
     findings = {"ablation": Finding(
@@ -124,11 +124,11 @@ def budget(plan: StudyPlan) -> str:
     return f"Each training: {steps} steps of {images} images at {size} px, {widths}, {num_seeds} seeds; all test pairs at that size."
 
 
-def beside(results: Results, part: str, start: str = "") -> str:
+def beside(results: Results, part: str) -> str:
     """What doing nothing and the best baseline reach."""
     name, fmse = results.best_baseline(part)
     return (
-        f"{start}The {results.num_images(part):,} untouched composites have {results.untouched(part):,.0f}, the best classical baseline "
+        f"The {results.num_images(part):,} untouched composites have {results.untouched(part):,.0f}, the best classical baseline "
         f"({name.replace('_', ' ')}) {fmse:,.0f}."
     )
 

@@ -17,6 +17,7 @@ UNIT = 1000  # of the inner coordinates of paths
 CHANNELS = ("red", "green", "blue")
 MAX_STOPS = 4  # of the histogram: shares below 2 ** -4 and above 2 ** 4 are counted in its outer bars
 BINS_PER_STOP = 2
+CROWDED = 4  # the largest value over the smallest
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class Scale:
     def ticks(self) -> list[float]:
         """Round numbers on the axis, a handful."""
         if self.log:
-            return [10.0**power for power in range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)]
+            decades = [10.0**power for power in range(math.floor(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)]
+            steps = (1, 2, 5) if len(decades) < 4 else (1,)
+            return [tick for tick in (step * decade for decade in decades for step in steps) if self.low <= tick <= self.high]
         step = _round_step((self.high - self.low) / 4)
         return [number * step for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
 
@@ -87,10 +90,12 @@ def scale_of(values: Sequence[float], *, from_zero: bool = True) -> Scale:
 def interval_chart(
     groups: Sequence[tuple[str, Sequence[IntervalRow]]], *, unit: str, metric: str = "", from_zero: bool = True
 ) -> IntervalChart:
-    """A chart whose axis holds every value and interval."""
+    """A chart whose axis holds every value and interval; logarithmic if it need not begin at 0 and one value would crowd all others."""
     rows = [row for _, group in groups for row in group]
     values = [value for row in rows for value in (row.value, row.low, row.high, row.reference) if value is not None]
-    return IntervalChart(scale_of(values, from_zero=from_zero), unit, metric, groups)
+    crowded = not from_zero and min(values) > 0 and max(values) > CROWDED * min(values)
+    scale = Scale(min(values) / 1.1, max(values) * 1.1, log=True) if crowded else scale_of(values, from_zero=from_zero)
+    return IntervalChart(scale, unit, metric, groups)
 
 
 def axis(scale: Scale) -> Markup:
