@@ -381,7 +381,9 @@ def test_a_stage_is_a_nested_run_with_params_inputs_metrics_and_artifacts(
     of_train = "run_uuid = (select run_uuid from runs where name = 'train')"
     assert dict(query(f"select key, value from latest_metrics where {of_train}"))["val_fmse"] == 49.0
     assert query(f"select count(*) from metrics where key = 'loss' and {of_train}") == [(3,)]
-    values = {f"train.{key}": str(value) for key, value in params.train.model_dump(mode="json").items()}
+    section = params.train.model_dump(mode="json")
+    shares = {f"train.stream_weights.{kind}": str(share) for kind, share in section.pop("stream_weights").items()}
+    values = {f"train.{key}": str(value) for key, value in section.items()} | shares
     assert dict(query(f"select key, value from params where {of_train}")) == {"seed": str(params.seed), **values}
     assert query("select name, digest from datasets") == [("index", "0a1b.dir")]
     assert json.loads((params.paths.metrics / "train.json").read_text()) == {"val_fmse": 49.0}
