@@ -99,7 +99,7 @@ def _model(reference: str | None) -> Finding:
     except ValueError as error:
         return Finding("model", "FAIL", str(error))
     if config.architecture == "pixel":
-        return Finding("model", "FAIL", f"{folder}: architecture 'pixel' predicts no edit to apply at full resolution; 'small' and 'paper' do")
+        return Finding("model", "FAIL", f"{folder}: architecture 'pixel' predicts no edit to apply at any size; 'small' and 'paper' do")
     plate = ", takes a plate (--plate)" if config.plate else ""
     return Finding("model", "ok", f"{folder}: {config.architecture}, sees {config.size} px, {config.num_knots} knots{plate}")
 

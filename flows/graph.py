@@ -7,7 +7,6 @@ from typing import Any
 
 from flows.console import faults_as_lines
 
-
 PIPELINE = "dvc.yaml"  # the studies have a file of their own, and run when they are asked for
 
 

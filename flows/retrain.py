@@ -114,7 +114,7 @@ def retrain_once(params: Params, places: Places) -> dict[str, Any]:
     Raises ValueError if the params name a model that could not be released.
     """
     if params.train.architecture == "pixel":
-        raise ValueError("train.architecture is 'pixel': it predicts no edit that could be applied at full resolution; release small or paper")
+        raise ValueError("train.architecture is 'pixel': it predicts no edit to apply at full resolution; release small or paper")
     finish_interrupted(params, places)
     batch, left = attempt(sort_inbox, params)
     if params.release.inbox.is_dir():
