@@ -104,8 +104,9 @@ def harmonize(  # noqa: PLR0917
 ) -> None:
     """Harmonize one picture, or a folder of them.
 
-    Only the foreground changes: where the mask is black, every pixel stays as it is (bit for bit in PNG, TIFF and lossless WebP; a JPEG is
-    encoded anew with its own tables). EXIF, colour profile and captions are kept. Finished results of a folder are skipped.
+    Where the mask is black every pixel stays as it is, bit for bit in PNG, TIFF and lossless WebP; a JPEG is encoded with its own tables.
+
+    EXIF, colour profile and captions are kept. Of a folder, what is finished is skipped.
     """
     from apps.harmonizing import Settings
     from tasks.rendering.edits import CHANNELS, parse_points
@@ -137,8 +138,9 @@ def export(
 ) -> None:
     """Write an edit for other tools: .cube tables, a shading map, JSON.
 
-    Apply the table to a copy of the layer, lay the shading map over it in the mode "multiply", brighten by the factor that is printed, and
-    put the mask on the result.
+    Apply the table to a copy of the layer, lay the shading map over it in the mode "multiply", brighten by the factor that is printed.
+
+    Then put the mask on the result.
     """
     from tasks.rendering.edit_export import CUBE, CUBE_1D, EDIT, SHADING, export_edit, shading_scale
     from tasks.rendering.edits import read_edit
