@@ -65,14 +65,11 @@ def reproduce(stage: str, leash: Leash, environment: dict[str, str]) -> float:
 
 
 def stage_environment(execution: Execution) -> dict[str, str]:
-    """The environment of a stage's process: this interpreter is its `python`, a plain shell runs it, our server and run are its own.
-
-    Idle OpenMP threads sleep: on two shared cores spinning ones made a training step three times slower.
-    """
+    """The environment of a stage's process: this interpreter is its `python`, a plain shell runs it, our server and run are its own."""
     url = configured_api()
     assert url is not None
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {"OMP_WAIT_POLICY": "passive", **os.environ, "PATH": path, "SHELL": "/bin/sh", "PREFECT_API_URL": url, **execution.environment()}
+    return {**os.environ, "PATH": path, "SHELL": "/bin/sh", "PREFECT_API_URL": url, **execution.environment()}
 
 
 def print_summary(params: Params, stages: list[PlannedStage], seconds: dict[str, float], executed: set[str]) -> None:

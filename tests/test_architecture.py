@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import QUIET
+from flows import ENVIRONMENT
 
 PACKAGES = ("apps", "flows", "tasks", "models")
 BANNED = {"utils", "util", "helpers", "helper", "common", "base", "misc"}
@@ -106,13 +106,13 @@ RUN_BY_MLFLOW = "flows.served_model"  # a text that MLflow keeps and runs, impor
 def test_importing_every_module_has_no_effect(repository: Path, tmp_path: Path) -> None:
     names = [".".join(path.relative_to(repository).with_suffix("").parts).removesuffix(".__init__") for path in modules(repository)]
     names.remove(RUN_BY_MLFLOW)
-    environment = {key: value for key, value in os.environ.items() if key not in QUIET}
+    environment = {key: value for key, value in os.environ.items() if key not in ENVIRONMENT}
     environment |= {"PYTHONPATH": str(repository), "PYTHONDONTWRITEBYTECODE": "1"}
     environment |= {"HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / ".p")}
     run = subprocess.run([sys.executable, "-c", PROBE, *names], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     found = json.loads(run.stdout)
     ours = {key: value for key, value in found["changed"].items() if not key.startswith(LIBRARIES)}
-    assert ours == QUIET, "an import changed the environment"
+    assert ours == ENVIRONMENT, "an import changed the environment"
     assert not found["cuda"], "an import touched a device"
     assert not found["mlflow"], "mlflow is imported where a run begins, not before: it costs two seconds"
     assert [path.name for path in tmp_path.iterdir() if path.name not in (".p", ".cache", ".config", ".triton")] == []
