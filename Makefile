@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test check bench ui study configure
+.PHONY: help install pipeline test check bench ui study augmentation-study ablation cross-source configure \
+	retrain serve versions promote rollback reproduce api
 
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
 	command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
@@ -77,5 +78,6 @@ reproduce: install  ## make a registered version again from its commit and data,
 	@exec python -m flows.reproduce $(VERSION)
 
 api: install  ## answer over HTTP on this machine with the champion: PORT=5001
+	@python -m flows.registry champion
 	@exec env MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
 		mlflow models serve --model-uri models:/attune@champion --env-manager local --host 127.0.0.1 --port $(or $(PORT),5001)

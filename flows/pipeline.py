@@ -73,7 +73,7 @@ def stage_environment(execution: Execution) -> dict[str, str]:
 
 
 def print_summary(params: Params, stages: list[PlannedStage], seconds: dict[str, float], executed: set[str]) -> None:
-    """Print seconds per stage, the benchmarks' tables, and where to look next."""
+    """Print seconds per stage and the benchmarks' tables."""
     table = Table("stage", Column("seconds", justify="right"), title="stages", title_justify="left")
     for stage in stages:
         if stage.name in executed:
@@ -85,7 +85,6 @@ def print_summary(params: Params, stages: list[PlannedStage], seconds: dict[str,
     if metrics.is_file():
         for benchmark, methods in read_json(metrics).items():
             console.print(benchmark_table(benchmark, methods))
-    console.print(f"pictures: {params.paths.report}    figures: dvc metrics show, dvc plots show    runs: make ui")
 
 
 def benchmark_table(benchmark: str, methods: Mapping[str, Mapping[str, float]]) -> Table:
@@ -153,7 +152,7 @@ def _is_dvc(pid: int) -> bool:
 
 
 def run_pipeline() -> None:
-    """Run the pipeline's flow under one Prefect server; start nothing where nothing is stale."""
+    """Run the pipeline's flow under one Prefect server, and say where to look; start nothing where nothing is stale."""
     params, stages = load_params(), plan_stages()
     if not any(stage.reasons for stage in stages):
         print_summary(params, stages, {}, set())
@@ -165,6 +164,7 @@ def run_pipeline() -> None:
             prepare_tracking()  # while the server boots
             with using_api(server.wait()):
                 pipeline()
+    console.print(f"pictures: {params.paths.report}    figures: dvc metrics show, dvc plots show    runs: make ui")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The registry of released harmonizers, in MLflow: numbered versions, of which one is the champion.
 
-    python -m flows.registry list | promote N | rollback
+    python -m flows.registry list | champion | promote N | rollback
 
 A version keeps its model (a state dict and a config), the code that runs it, pinned requirements, what it was made of (tags) and its card.
 Two aliases: `challenger` is the version that was registered last and is not the champion; `champion` is the one in use. Moving the alias
@@ -99,6 +99,13 @@ def find_champion() -> Version | None:
     return next((version for version in list_versions() if version.is_champion), None)
 
 
+def need_champion() -> Version:
+    """The champion. ValueError if there is none."""
+    if (champion := find_champion()) is None:
+        raise ValueError(f"no champion of {MODEL} in {store_name()} yet: `make retrain` trains and promotes one")
+    return champion
+
+
 def list_versions() -> list[Version]:
     """Every version, oldest first. ValueError if there is no registry."""
     client = _client()
@@ -177,9 +184,7 @@ def rollback() -> tuple[int, int]:
 
     Raises ValueError if there is no champion, or none before it.
     """
-    champion = find_champion()
-    if champion is None:
-        raise ValueError(f"no champion of {MODEL} in {store_name()}: nothing to roll back")
+    champion = need_champion()
     previous = champion.tags.get(PREVIOUS, "")
     if not previous:
         raise ValueError(f"version {champion.number} is the first champion: there is none before it to go back to")
@@ -245,12 +250,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="List the registered harmonizers, choose the champion.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every version, newest first")
+    commands.add_parser("champion", help="who it is; exit code 1 if there is none")
     commands.add_parser("promote", help="make a version the champion").add_argument("version", type=int)
     commands.add_parser("rollback", help="give the title back to the champion before this one")
     chosen = parser.parse_args(arguments)
     with faults_as_lines("registry"):
         if chosen.command == "list":
             print_versions(list_versions())
+        elif chosen.command == "champion":
+            console.print(f"version {need_champion().number} is the champion")
         elif chosen.command == "promote":
             before = promote(chosen.version)
             console.print(f"version {chosen.version} is the champion" + (f"; it was {before}" if before else ""))

@@ -26,11 +26,16 @@ from tasks.rendering.harmonize import harmonize_image
 # --- Without MLflow ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_no_registry_is_told_and_none_is_made(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_registry_is_told_and_none_is_made(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(ValueError, match=rf"no registry: {project}/mlflow\.db does not exist.*make retrain"):
         fetch_model("champion")
     assert registry.find_champion() is None
+    with pytest.raises(SystemExit):
+        registry.main(["champion"])
+    assert "yet: `make retrain` trains and promotes one" in capsys.readouterr().out
     assert list(project.iterdir()) == []
 
 
@@ -236,10 +241,12 @@ class TestVersions:
     def test_the_command_lists_promotes_and_rolls_back(self, at_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         registry.main(["promote", "2"])
         registry.main(["list"])
+        registry.main(["champion"])
         registry.main(["rollback"])
         said = capsys.readouterr().out
         assert "version 2 is the champion; it was 1" in said
         assert next(line.split("│")[1].strip() for line in said.splitlines() if "│ champion" in line) == "2"
+        assert "version 2 is the champion\n" in said
         assert "version 1 is the champion again, in place of 2" in said
         with pytest.raises(SystemExit):
             registry.main(["promote", "9"])
