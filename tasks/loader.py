@@ -19,6 +19,7 @@ from typing import Generic, Self, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
+from torch import Tensor
 
 from tasks.images import to_tensor
 from tasks.sample import CompositeBatch, Pair, PairBatch
@@ -27,6 +28,19 @@ from tasks.shards import IMAGES, MASK_MEMBER, Kind, ShardFolder, decode_jpeg_int
 
 Batch = TypeVar("Batch")
 Stacks = dict[str, UInt8[np.ndarray, "..."]]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The samples of a batch as they were decoded: those at `slots` of stacks that may hold others too, and must not be written to."""
+
+    stacks: Stacks  # by field of the batch's type
+    slots: Int[np.ndarray, " B"]
+
+    @property
+    def side(self) -> int:
+        """Pixels of the images' height."""
+        return int(self.stacks["mask"].shape[1])
 
 
 @dataclass(frozen=True)
@@ -95,47 +109,51 @@ class BatchIterator(Iterator[Batch], Generic[Batch]):
             self._next_step += 1
 
 
-def as_read(batch: Batch, step: int) -> Batch:
-    """A batch as it was read: what `prepare` does where nothing is to be done."""
+def as_pairs(decoded: Decoded, step: int) -> PairBatch:
+    """Pairs as they were read, whatever the step."""
     del step
-    return batch
+    return PairBatch(**_as_tensors(decoded))
+
+
+def as_composites(decoded: Decoded, step: int) -> CompositeBatch:
+    """Real composites as they were read, whatever the step."""
+    del step
+    return CompositeBatch(**_as_tensors(decoded))
+
+
+def _as_tensors(decoded: Decoded) -> dict[str, Tensor]:
+    return {field: to_tensor(stack[decoded.slots]) for field, stack in decoded.stacks.items()}
 
 
 def iter_pair_batches(
     folder: Path, split: str, *, batch_size: int, seed: int, first_step: int = 0, num_threads: int = 2, cache_megabytes: int = 0,
     rank: int = 0, num_ranks: int = 1, pools: Sequence[Pool] | None = None,
-    prepare: Callable[[PairBatch, int], PairBatch] = as_read,
+    prepare: Callable[[Decoded, int], PairBatch] = as_pairs,
 ) -> BatchIterator[PairBatch]:
     """Endless batches of the pairs of `split`, float32 in [0, 1], from step `first_step` on.
 
     batch_size: samples per rank. cache_megabytes: decoded samples stay in memory if the whole split fits. pools: which samples come, and
-    how often; all of them, once an epoch each, where None. prepare: what the threads do to the batch of a step; it must be a pure function.
+    how often; all of them, once an epoch each, where None. prepare: what the threads make of a step's samples, as a pure function.
     Raises ValueError naming the file if the shards are missing, damaged, hold no such split or another kind, or images differ in size.
     """
-    build, close = _builder(
+    decode, close = _open(
         folder, split, "pairs", batch_size=batch_size, seed=seed, cache_megabytes=cache_megabytes, rank=rank, num_ranks=num_ranks,
         pools=pools,
     )
 
-    def pairs(step: int) -> PairBatch:
-        return prepare(PairBatch(**{field: to_tensor(stack) for field, stack in build(step).items()}), step)
-
-    return BatchIterator(pairs, close, first_step=first_step, num_threads=num_threads)
+    return BatchIterator(lambda step: prepare(decode(step), step), close, first_step=first_step, num_threads=num_threads)
 
 
 def iter_composite_batches(
     folder: Path, split: str, *, batch_size: int, seed: int, first_step: int = 0, num_threads: int = 2, cache_megabytes: int = 0,
-    rank: int = 0, num_ranks: int = 1, prepare: Callable[[CompositeBatch, int], CompositeBatch] = as_read,
+    rank: int = 0, num_ranks: int = 1, prepare: Callable[[Decoded, int], CompositeBatch] = as_composites,
 ) -> BatchIterator[CompositeBatch]:
     """Endless batches of the real composites of `split`; arguments and errors as `iter_pair_batches`."""
-    build, close = _builder(
+    decode, close = _open(
         folder, split, "composites", batch_size=batch_size, seed=seed, cache_megabytes=cache_megabytes, rank=rank, num_ranks=num_ranks,
     )
 
-    def composites(step: int) -> CompositeBatch:
-        return prepare(CompositeBatch(**{field: to_tensor(stack) for field, stack in build(step).items()}), step)
-
-    return BatchIterator(composites, close, first_step=first_step, num_threads=num_threads)
+    return BatchIterator(lambda step: prepare(decode(step), step), close, first_step=first_step, num_threads=num_threads)
 
 
 def read_pairs(folder: Path, split: str, limit: int | None = None) -> list[Pair]:
@@ -205,11 +223,11 @@ def _permutation(num_samples: int, seed: int, epoch: int) -> Int[np.ndarray, " N
     return numpy_generator(seed, "loader", epoch).permutation(num_samples)
 
 
-def _builder(
+def _open(
     folder: Path, split: str, kind: Kind, *, batch_size: int, seed: int, cache_megabytes: int, rank: int, num_ranks: int,
     pools: Sequence[Pool] | None = None,
-) -> tuple[Callable[[int], Stacks], Callable[[], None]]:
-    """A thread-safe function from a step to its batch as uint8 stacks, and one that closes the shards."""
+) -> tuple[Callable[[int], Decoded], Callable[[], None]]:
+    """A thread-safe function from a step to its decoded samples, and one that closes the shards."""
     shards = ShardFolder(folder, split)
     try:
         if shards.manifest.kind != kind:
@@ -224,10 +242,10 @@ def _builder(
     used = np.unique(np.concatenate([pool.ids for pool in chosen]))
     store = _Decoder(shards, kind, (shape[0], shape[1]), used, cache_megabytes << 20)
 
-    def build(step: int) -> Stacks:
+    def decode(step: int) -> Decoded:
         return store.decode(pooled_ids(chosen, step, batch_size=batch_size, seed=seed, rank=rank, num_ranks=num_ranks))
 
-    return build, shards.close
+    return decode, shards.close
 
 
 class _Decoder:
@@ -245,8 +263,8 @@ class _Decoder:
         self.slots = np.zeros(len(shards), np.int64)  # where in the cache a sample lies
         self.slots[used] = np.arange(len(used))
 
-    def decode(self, ids: Int[np.ndarray, " B"]) -> Stacks:
-        """The samples `ids` as stacks of shape (B, H, W, 3), and (B, H, W) for the mask."""
+    def decode(self, ids: Int[np.ndarray, " B"]) -> Decoded:
+        """The samples `ids`."""
         if self.cache is not None:
             slots = self.slots[ids]
             for index, slot in zip(ids, slots, strict=True):
@@ -254,11 +272,11 @@ class _Decoder:
                 if not self.cached[slot]:
                     self._decode_into(int(index), self.cache, int(slot))
                     self.cached[slot] = True
-            return {field: stack[slots] for field, stack in self.cache.items()}
+            return Decoded(self.cache, slots)
         stacks = self._empty(len(ids))
         for slot, index in enumerate(ids):
             self._decode_into(int(index), stacks, slot)
-        return stacks
+        return Decoded(stacks, np.arange(len(ids)))
 
     def _empty(self, count: int) -> Stacks:
         stacks: Stacks = {field: np.empty((count, *self.shape, 3), np.uint8) for field in self.fields}

@@ -1,12 +1,15 @@
 """Laws of what is done to training batches as a whole."""
 
+import numpy as np
 import pytest
 import torch
 
 from models.syconet import SycoNet, SycoNetConfig
+from tasks.framing import resample
+from tasks.loader import Decoded
 from tasks.params import Train, load_params
-from tasks.sample import PairBatch
-from tasks.training.batch_changes import BatchChanges, with_fresh_composites
+from tasks.sample import CompositeBatch, PairBatch
+from tasks.training.batch_changes import BatchChanges, mirrored_composites, with_fresh_composites
 
 SIZE = 32
 
@@ -28,6 +31,16 @@ def batch() -> PairBatch:
     mask[..., 8:24, 8:24] = 1
     mask[..., 8, 8:24] = 0.5
     return PairBatch(mask * target.sqrt() + (1 - mask) * target, mask, target)
+
+
+@pytest.fixture
+def decoded() -> Decoded:
+    """Four pairs of five, twice the size of training."""
+    rng = np.random.default_rng(1)
+    composite, target = rng.integers(0, 256, (2, 5, 2 * SIZE, 2 * SIZE, 3), np.uint8)
+    mask = np.zeros((5, 2 * SIZE, 2 * SIZE), np.uint8)
+    mask[:, 16:48, 16:48] = 255
+    return Decoded({"composite": composite, "target": target, "mask": mask}, np.array([3, 0, 4, 1]))
 
 
 @pytest.fixture
@@ -69,15 +82,41 @@ def test_fresh_composites_do_not_teach_syconet(batch: PairBatch, syconet: SycoNe
     assert not with_fresh_composites(batch, syconet, _generator(1)).composite.requires_grad
 
 
-def test_changes_are_functions_of_seed_and_step(batch: PairBatch, section: Train, syconet: SycoNet) -> None:
+def test_changes_are_functions_of_seed_and_step(decoded: Decoded, section: Train, syconet: SycoNet) -> None:
     changes, again = BatchChanges(section, 1, syconet), BatchChanges(section, 1, syconet)
-    assert torch.equal(changes.pairs(batch, 7).composite, again.pairs(batch, 7).composite)
-    assert not torch.equal(changes.pairs(batch, 7).composite, changes.pairs(batch, 8).composite)
-    assert not torch.equal(changes.pairs(batch, 7).composite, BatchChanges(section, 2, syconet).pairs(batch, 7).composite)
+    assert torch.equal(changes.pairs(decoded, 7).composite, again.pairs(decoded, 7).composite)
+    assert not torch.equal(changes.pairs(decoded, 7).composite, changes.pairs(decoded, 8).composite)
+    assert not torch.equal(changes.pairs(decoded, 7).composite, BatchChanges(section, 2, syconet).pairs(decoded, 7).composite)
+    assert not torch.equal(changes.pairs(decoded, 7).composite, BatchChanges(section, 1, syconet, rank=1).pairs(decoded, 7).composite)
 
 
-def test_with_every_change_off_a_batch_is_what_was_read(batch: PairBatch, section: Train) -> None:
+def test_changes_leave_what_was_read_alone(decoded: Decoded, section: Train) -> None:
+    before = {field: stack.copy() for field, stack in decoded.stacks.items()}
+    changed = BatchChanges(section, 1).pairs(decoded, 7)
+    assert changed.composite.shape == changed.target.shape == (4, 3, SIZE, SIZE)
+    assert changed.mask.shape == (4, 1, SIZE, SIZE)
+    for field, stack in decoded.stacks.items():
+        np.testing.assert_array_equal(stack, before[field])
+
+
+def test_with_every_change_off_a_batch_is_what_was_read(decoded: Decoded, section: Train) -> None:
     still = section.model_copy(update={"jitter": 0.0, "region_share": 0.0, "natural_share": 0.0, "whole_jitter": 0.0, "smallest_crop": 1.0})
-    changed = BatchChanges(still, 1).pairs(batch, 3)
-    mirrored = PairBatch(*(stack.flip(-1) for stack in vars(batch).values()))
-    assert any(all(torch.equal(getattr(changed, field), getattr(other, field)) for field in vars(batch)) for other in (batch, mirrored))
+    read = PairBatch(**{field: resample(stack, SIZE, slots=decoded.slots) for field, stack in decoded.stacks.items()})
+    assert {_orientation(BatchChanges(still, 1).pairs(decoded, step), read) for step in range(8)} == {"as read", "mirrored"}
+
+
+def test_real_composites_are_mirrored_together_or_not_at_all(decoded: Decoded) -> None:
+    four = Decoded({**decoded.stacks, "plate": decoded.stacks["target"], "natural": decoded.stacks["target"]}, decoded.slots)
+    del four.stacks["target"]
+    read = CompositeBatch(**{field: resample(stack, SIZE, slots=four.slots) for field, stack in four.stacks.items()})
+    framed = [mirrored_composites(four, SIZE, np.random.default_rng(seed)) for seed in range(8)]
+    assert {_orientation(batch, read) for batch in framed} == {"as read", "mirrored"}
+
+
+def _orientation(batch: PairBatch | CompositeBatch, read: PairBatch | CompositeBatch) -> str:
+    """How all fields of `batch` lie beside those of `read`."""
+    for name, flipped in (("as read", False), ("mirrored", True)):
+        stacks = zip(vars(batch).values(), vars(read).values(), strict=True)
+        if all(torch.equal(stack, own.flip(-1) if flipped else own) for stack, own in stacks):
+            return name
+    return "neither"

@@ -5,6 +5,7 @@ That of a training says little of it: whoever was trained to please it does. Thi
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from tasks.evaluation.methods import Methods
 from tasks.evaluation.protocols import Example, read_example
 from tasks.images import to_tensor
 from tasks.index import read_index
-from tasks.jitter import reframe_composites
-from tasks.loader import iter_composite_batches
+from tasks.loader import Decoded, iter_composite_batches
 from tasks.params import Benchmark, Params
-from tasks.seeds import derive_seed, torch_generator
+from tasks.sample import CompositeBatch
+from tasks.seeds import derive_seed, numpy_generator
+from tasks.training.batch_changes import mirrored_composites
 
 NATURAL = "natural photographs"
 AT_ONCE = 32  # images
@@ -39,9 +41,14 @@ def train_judge(plan: CellPlan, params: Params, folder: Path) -> dict[str, float
     judge = Discriminator(config)
     optimizer = torch.optim.Adam(judge.parameters(), lr=section.discriminator_lr, betas=(0.5, 0.999))
     accuracies: dict[str, float] = {}
-    with iter_composite_batches(own.paths.mined, "train", batch_size=section.batch_size, seed=own.seed, num_threads=1) as batches:
-        for step in range(section.steps):
-            batch = reframe_composites(next(batches), section.size, torch_generator(own.seed, "judge", step))
+
+    def mirrored(decoded: Decoded, step: int) -> CompositeBatch:
+        return mirrored_composites(decoded, section.size, numpy_generator(own.seed, "judge", step))
+
+    with iter_composite_batches(
+        own.paths.mined, "train", batch_size=section.batch_size, seed=own.seed, num_threads=1, prepare=mirrored
+    ) as batches:
+        for batch in islice(batches, section.steps):
             on_composite, on_natural = judge(batch.composite), judge(batch.natural)
             loss = discriminator_loss(on_composite, on_natural, batch.mask, balanced=section.balanced_adversarial)
             optimizer.zero_grad(set_to_none=True)

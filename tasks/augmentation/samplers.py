@@ -9,9 +9,9 @@ from jaxtyping import Float32, UInt8
 from models.lut import identity_lut, smooth_noise
 from models.syconet import SycoNet
 from tasks.images import to_tensor, to_uint8
-from tasks.jitter import recolor
 from tasks.lut_kernel import apply_lut_uint8
-from tasks.seeds import derive_seed, torch_generator
+from tasks.seeds import derive_seed, numpy_generator, torch_generator
+from tasks.tones import apply_tones, draw_tones
 
 Images = UInt8[np.ndarray, "B S S 3"]
 Masks = UInt8[np.ndarray, "B S S"]
@@ -34,12 +34,11 @@ def syconet_sampler(model: SycoNet, seed: int) -> Sampler:
 
 
 def jitter_sampler(seed: int) -> Sampler:
-    """Random exposure, cast, tone and saturation: `tasks.jitter.recolor`, at its own strength."""
+    """Random exposure, cast, tone and saturation: `tasks.tones`, at its own strength."""
 
     def draw(photographs: Images, masks: Masks, number: int) -> Images:
-        before, level = to_tensor(photographs), to_tensor(masks)
-        changed = recolor(before, torch_generator(seed, "jitter sampler", number))
-        return to_uint8(before + level * (changed - before))
+        tones = draw_tones(len(photographs), numpy_generator(seed, "jitter sampler", number))
+        return to_uint8(torch.from_numpy(apply_tones(to_tensor(photographs).numpy(), tones, to_tensor(masks).numpy())))
 
     return draw
 

@@ -1,10 +1,12 @@
 """What is done to a batch before a network sees it: another framing, fresh composites by the frozen SycoNet, other recolourings.
 
-Everything is a function of (seed, step), on the training device. Validation never comes through here.
+Everything is a function of (seed, step), and happens in the reading threads on the CPU; SycoNet alone computes where it lives. Validation
+never comes through here.
 """
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -12,11 +14,13 @@ from torch.nn.functional import interpolate
 from models.harmonizer import blend
 from models.lut import apply_lut
 from models.syconet import SycoNet
-from tasks import jitter
+from tasks.framing import draw_frame, resample
+from tasks.loader import Decoded
 from tasks.params import Train
 from tasks.sample import CompositeBatch, PairBatch
-from tasks.seeds import torch_generator
+from tasks.seeds import numpy_generator, torch_generator
 from tasks.syconet_files import load_syconet
+from tasks.training.variety import draw_variety, vary
 
 
 class BatchChanges:
@@ -26,22 +30,31 @@ class BatchChanges:
         self.section, self.seed, self.syconet = section, seed, syconet
         self.own = (rank,) if rank else ()  # further ranks have random numbers of their own
 
-    def pairs(self, batch: PairBatch, step: int) -> PairBatch:
+    def pairs(self, decoded: Decoded, step: int) -> PairBatch:
         """The batch of a supervised step at `train.size`; with a SycoNet twice as long, the second half fresh composites of the first's
         targets.
         """
-        section, generator = self.section, torch_generator(self.seed, "jitter", step, *self.own)
-        batch = jitter.reframe_pairs(batch, section.size, generator, smallest=section.smallest_crop)
+        section, rng = self.section, numpy_generator(self.seed, "jitter", step, *self.own)
+        frame, count = draw_frame(decoded.side, rng, smallest=section.smallest_crop), len(decoded.slots)
+        variety = draw_variety(section, count if self.syconet is None else 2 * count, rng)
+        composite, mask, target = (
+            resample(decoded.stacks[field], section.size, frame, decoded.slots, wanted=wanted)
+            for field, wanted in (("composite", variety.given[:count]), ("mask", None), ("target", None))
+        )
+        batch = PairBatch(composite, mask, target)
         if self.syconet is not None:
             batch = with_fresh_composites(batch, self.syconet, torch_generator(self.seed, "syconet", step, *self.own))
-        batch = jitter.recolor_foregrounds(batch, section.jitter, generator)
-        batch = jitter.invent_regions(batch, section.region_share, generator)
-        batch = jitter.undo_some(batch, section.natural_share, generator)
-        return jitter.recolor_wholes(batch, section.whole_jitter, generator)
+        return vary(batch, variety)
 
-    def composites(self, batch: CompositeBatch, step: int) -> CompositeBatch:
+    def composites(self, decoded: Decoded, step: int) -> CompositeBatch:
         """The batch of an adversarial step at `train.size`."""
-        return jitter.reframe_composites(batch, self.section.size, torch_generator(self.seed, "jitter", step, *self.own))
+        return mirrored_composites(decoded, self.section.size, numpy_generator(self.seed, "jitter", step, *self.own))
+
+
+def mirrored_composites(decoded: Decoded, size: int, rng: np.random.Generator) -> CompositeBatch:
+    """Real composites at `size`, mirrored half the time: their framing stays, so that both classes keep their resampling."""
+    frame = draw_frame(decoded.side, rng)
+    return CompositeBatch(**{field: resample(stack, size, frame, decoded.slots) for field, stack in decoded.stacks.items()})
 
 
 @torch.no_grad()
@@ -51,9 +64,10 @@ def with_fresh_composites(batch: PairBatch, syconet: SycoNet, generator: torch.G
     Soft edges are blended as shards' copies are; where the mask is 0 the composite is the target bit for bit.
     Source: Niu et al., ICCV 2023 (dynamic augmentation: one synthetic composite per original at each step).
     """
-    codes = torch.randn(len(batch.mask), syconet.config.latent_dim, generator=generator).to(batch.target)
-    luts = syconet.generate(_squash(batch.target, syconet.config.size), _squash(batch.mask, syconet.config.size), codes)
-    fresh = blend(apply_lut(batch.target, luts).clamp(0, 1), batch.mask, batch.target)
+    size, codes = syconet.config.size, torch.randn(len(batch.mask), syconet.config.latent_dim, generator=generator)
+    target, mask, codes = (stack.to(syconet.basis.device) for stack in (batch.target, batch.mask, codes))
+    luts = syconet.generate(_squash(target, size), _squash(mask, size), codes)
+    fresh = blend(apply_lut(target, luts).clamp(0, 1), mask, target).cpu()
     return PairBatch(
         composite=torch.cat([batch.composite, fresh]), mask=torch.cat([batch.mask, batch.mask]),
         target=torch.cat([batch.target, batch.target]),

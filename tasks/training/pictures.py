@@ -7,8 +7,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from tasks.images import to_tensor, to_uint8
-from tasks.jitter import shrink
+from tasks.framing import resample
+from tasks.images import to_uint8
 from tasks.params import Params
 from tasks.sample import PairBatch
 from tasks.shards import ShardFolder, decode_composite
@@ -48,7 +48,7 @@ def _read_composites(params: Params, device: torch.device) -> PairBatch | None:
                 chosen = sorted({number * count // NUM_COMPOSITES for number in range(NUM_COMPOSITES)})
                 read = [decode_composite(shards.read(index), name=shards.name(index)) for index in chosen]
                 images, masks = (
-                    shrink(to_tensor(np.stack(stack)), params.train.size).to(device)
+                    resample(np.stack(stack), params.train.size).to(device)
                     for stack in ([sample.composite for sample in read], [sample.mask for sample in read])
                 )
                 return PairBatch(images, masks, images)

@@ -1,6 +1,6 @@
 """The two streams of a training: pairs for supervised steps, real composites for adversarial ones; each its own loader.
 
-The loaders' threads bring batches to the training device and change them there, steps ahead of the step that takes them.
+The loaders' threads change batches and bring them to the training device, steps ahead of the step that takes them.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import torch
 
-from tasks.loader import BatchIterator, Pool, iter_composite_batches, iter_pair_batches
+from tasks.loader import BatchIterator, Decoded, Pool, iter_composite_batches, iter_pair_batches
 from tasks.params import Params
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.shard_samples import read_samples
@@ -91,14 +91,13 @@ def _shared(params: Params, ranks: Ranks) -> dict[str, Any]:
 
 
 def _prepared(
-    change: Callable[[Batch, int], Batch], steps: Sequence[int], device: torch.device
-) -> Callable[[Batch, int], Batch]:
-    """What is done to the n-th batch of a stream: it goes to `device` and is changed as the n-th of `steps` wants it."""
+    change: Callable[[Decoded, int], Batch], steps: Sequence[int], device: torch.device
+) -> Callable[[Decoded, int], Batch]:
+    """What is made of the n-th samples of a stream: the batch that the n-th of `steps` wants, on `device`."""
 
-    def prepare(batch: Batch, number: int) -> Batch:
-        if number >= len(steps):  # read ahead of the end: no step will take it
-            return batch
-        return change(_to_device(batch, device), steps[number])
+    def prepare(decoded: Decoded, number: int) -> Batch:
+        step = steps[number] if number < len(steps) else -1  # read ahead of the end: no step will take it
+        return _to_device(change(decoded, step), device)
 
     return prepare
 

@@ -5,8 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tasks.images import to_tensor
-from tasks.jitter import shrink
+from tasks.framing import resample
 from tasks.loader import read_pairs
 from tasks.params import Params
 from tasks.sample import PairBatch
@@ -20,8 +19,8 @@ def read_validation_pairs(params: Params, device: torch.device) -> PairBatch:
     if not pairs:
         raise ValueError(f"{params.paths.shards}: no validation pairs; raise ingest.val_share or add photographs")
     fields = ("composite", "mask", "target")
-    stacks = (to_tensor(np.stack([getattr(pair, field) for pair in pairs])) for field in fields)
-    return PairBatch(*(shrink(stack, params.train.size).to(device) for stack in stacks))
+    stacks = (np.stack([getattr(pair, field) for pair in pairs]) for field in fields)
+    return PairBatch(*(resample(stack, params.train.size).to(device) for stack in stacks))
 
 
 @torch.no_grad()
