@@ -261,7 +261,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             console.print(f"version {need_champion().number} is the champion")
         elif chosen.command == "promote":
             before = promote(chosen.version)
-            console.print(f"version {chosen.version} is the champion" + (f"; it was {before}" if before else ""))
+            refused = find_version(str(chosen.version)).tags.get("gate") == "refused"
+            console.print(
+                f"version {chosen.version} is the champion{f'; it was {before}' if before else ''}"
+                f"{'; the gate had refused it, `make ui` shows why' if refused else ''}"
+            )
         else:
             fallen, champion = rollback()
             console.print(f"version {champion} is the champion again, in place of {fallen}")

@@ -85,7 +85,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                     parameter.add_(0.05 * torch.randn_like(parameter))  # the untrained one changes nothing
             save_harmonizer(model_folder, model, config, {})
             with tracked_execution("retrain") as execution:
-                assert registry.register_model(model_folder, execution.run_id, card=f"# Card {number}", tags={"gate": "accepted"}) == number
+                tags = {"gate": "refused" if plate else "accepted"}
+                assert registry.register_model(model_folder, execution.run_id, card=f"# Card {number}", tags=tags) == number
         registry.promote(1)
         yield folder
 
@@ -244,7 +245,7 @@ class TestVersions:
         registry.main(["champion"])
         registry.main(["rollback"])
         said = capsys.readouterr().out
-        assert "version 2 is the champion; it was 1" in said
+        assert "version 2 is the champion; it was 1; the gate had refused it" in said
         assert next(line.split("│")[1].strip() for line in said.splitlines() if "│ champion" in line) == "2"
         assert "version 2 is the champion\n" in said
         assert "version 1 is the champion again, in place of 2" in said
