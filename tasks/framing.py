@@ -4,6 +4,7 @@ Downwards each pixel is the mean of the source pixels that it touches, upwards a
 mode "area" and mode "bilinear". Threads run it side by side: it needs no GIL.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,18 +25,20 @@ class Frame:
     mirrored: bool = False
 
 
-def draw_frame(side: int, rng: np.random.Generator, *, smallest: float = 1.0) -> Frame:
-    """A random square of at least `smallest` of `side`, mirrored half the time."""
-    width, top, left, mirror = rng.random(4)
-    part = round(side * (smallest + (1 - smallest) * width))
-    return Frame(int(top * (side - part + 1)), int(left * (side - part + 1)), part, bool(mirror < 0.5))
+def draw_frames(count: int, side: int, rng: np.random.Generator, *, smallest: float = 1.0) -> list[Frame]:
+    """A random square of at least `smallest` of `side` for each of `count` images, mirrored half the time."""
+    widths, tops, lefts, mirrors = rng.random((4, count))
+    parts = np.round(side * (smallest + (1 - smallest) * widths)).astype(int)
+    tops, lefts = ((edges * (side - parts + 1)).astype(int) for edges in (tops, lefts))
+    columns = (column.tolist() for column in (tops, lefts, parts, mirrors < 0.5))
+    return [Frame(*row) for row in zip(*columns, strict=True)]
 
 
 def resample(
-    stack: UInt8[np.ndarray, "N H W 3"] | UInt8[np.ndarray, "N H W"], size: int, frame: Frame | None = None,
+    stack: UInt8[np.ndarray, "N H W 3"] | UInt8[np.ndarray, "N H W"], size: int, frames: Sequence[Frame] | None = None,
     slots: Int[np.ndarray, " B"] | None = None, *, wanted: Bool[np.ndarray, " B"] | None = None,
 ) -> Float[Tensor, "B C size size"]:
-    """The images at `slots` of `stack` (all of them where None), of each what `frame` shows (all of it where None), as float32 in [0, 1].
+    """The images at `slots` of `stack` (all of them where None), of each what its frame shows (all of it where None), as float32 in [0, 1].
 
     wanted: those of them that are made at all (all where None); the others' values are whatever the memory held.
     Raises ValueError if the images are not square.
@@ -44,14 +47,17 @@ def resample(
     count, height, width, channels = images.shape
     if height != width:
         raise ValueError(f"images of {height}x{width} px where square ones are needed")
-    shown = frame or Frame(0, 0, height)
-    taps, weights = _taps(shown.side, size)
-    across, weights_across = (taps[::-1], weights[::-1]) if shown.mirrored else (taps, weights)
     chosen = np.arange(count) if slots is None else slots
+    shown = [Frame(0, 0, height)] * len(chosen) if frames is None else frames
+    made = np.ones(len(chosen), np.bool_) if wanted is None else wanted
     result = np.empty((len(chosen), channels, size, size), np.float32)
     lines = np.ascontiguousarray(images).reshape(count, height, width * channels)
-    made = np.ones(len(chosen), np.bool_) if wanted is None else wanted
-    _resample(lines, chosen, made, shown.top, shown.left, shown.side, taps, weights / np.float32(255), across, weights_across, result)
+    for place in np.flatnonzero(made).tolist():
+        frame = shown[place]
+        taps, weights = _taps(frame.side, size)
+        across, weights_across = (taps[::-1], weights[::-1]) if frame.mirrored else (taps, weights)
+        part = lines[chosen[place], frame.top : frame.top + frame.side, frame.left * channels : (frame.left + frame.side) * channels]
+        _resample(part, taps, weights / np.float32(255), across, weights_across, result[place])
     return torch.from_numpy(result)
 
 
@@ -73,26 +79,22 @@ def _taps(side: int, size: int) -> tuple[UInt32[np.ndarray, "size T"], Float32[n
 
 @numba.njit(nogil=True, cache=True)
 def _resample(  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
-    lines, slots, wanted, top, left, side, down, weights_down, across, weights_across, result,
+    lines, down, weights_down, across, weights_across, result,
 ):
-    channels, size = result.shape[1], result.shape[2]
-    first, end = left * channels, (left + side) * channels
-    mixed = np.empty(end - first, np.float32)  # of the source's lines that make up one line of the result
-    for place in range(len(slots)):
-        if not wanted[place]:
-            continue
-        for row in range(size):
-            for tap in range(down.shape[1]):
-                weight, line = weights_down[row, tap], lines[slots[place], top + down[row, tap], first:end]
-                if tap == 0:
-                    for index in range(len(mixed)):
-                        mixed[index] = weight * line[index]
-                else:
-                    for index in range(len(mixed)):
-                        mixed[index] += weight * line[index]
-            for channel in range(channels):
-                for column in range(size):
-                    total = np.float32(0)
-                    for tap in range(across.shape[1]):
-                        total += weights_across[column, tap] * mixed[across[column, tap] * np.uint32(channels) + np.uint32(channel)]
-                    result[place, channel, row, column] = total
+    channels, size = result.shape[0], result.shape[1]
+    mixed = np.empty(lines.shape[1], np.float32)  # of the source's lines that make up one line of the result
+    for row in range(size):
+        for tap in range(down.shape[1]):
+            weight, line = weights_down[row, tap], lines[down[row, tap]]
+            if tap == 0:
+                for index in range(len(mixed)):
+                    mixed[index] = weight * line[index]
+            else:
+                for index in range(len(mixed)):
+                    mixed[index] += weight * line[index]
+        for channel in range(channels):
+            for column in range(size):
+                total = np.float32(0)
+                for tap in range(across.shape[1]):
+                    total += weights_across[column, tap] * mixed[across[column, tap] * np.uint32(channels) + np.uint32(channel)]
+                result[channel, row, column] = total

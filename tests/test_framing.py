@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from tasks.framing import Frame, draw_frame, resample
+from tasks.framing import Frame, draw_frames, resample
 from tasks.images import to_tensor
 
 SIDE = 40
@@ -28,12 +28,15 @@ def _by_torch(images: np.ndarray, size: int, frame: Frame) -> torch.Tensor:
 
 @settings(max_examples=30, deadline=None)
 @given(st.data())
-def test_any_frame_at_any_size_is_what_torch_makes_of_it(images: np.ndarray, data: st.DataObject) -> None:
-    side, size = data.draw(st.integers(1, SIDE)), data.draw(st.integers(1, 2 * SIDE))
-    top, left = data.draw(st.integers(0, SIDE - side)), data.draw(st.integers(0, SIDE - side))
-    frame = Frame(top, left, side, data.draw(st.booleans()))
+def test_any_frames_at_any_size_are_what_torch_makes_of_them(images: np.ndarray, data: st.DataObject) -> None:
+    size, frames = data.draw(st.integers(1, 2 * SIDE)), []
+    for _ in images:
+        side = data.draw(st.integers(1, SIDE))
+        top, left = data.draw(st.integers(0, SIDE - side)), data.draw(st.integers(0, SIDE - side))
+        frames.append(Frame(top, left, side, data.draw(st.booleans())))
     for stack in (images, images[..., 0]):
-        torch.testing.assert_close(resample(stack, size, frame), _by_torch(stack, size, frame), rtol=0, atol=1e-5)
+        expected = torch.cat([_by_torch(stack[[place]], size, frame) for place, frame in enumerate(frames)])
+        torch.testing.assert_close(resample(stack, size, frames), expected, rtol=0, atol=1e-5)
 
 
 def test_at_their_own_size_images_are_what_was_read(images: np.ndarray) -> None:
@@ -55,15 +58,14 @@ def test_slots_choose_and_order_the_images_and_leave_the_stack_alone(images: np.
 
 @given(st.integers(0, 2**31), st.integers(1, 300), st.floats(0.01, 1.0))
 def test_drawn_frames_lie_inside_and_are_as_large_as_they_must_be(seed: int, side: int, smallest: float) -> None:
-    frame = draw_frame(side, np.random.default_rng(seed), smallest=smallest)
-    assert round(smallest * side) <= frame.side <= side
-    assert 0 <= frame.top <= side - frame.side
-    assert 0 <= frame.left <= side - frame.side
+    for frame in draw_frames(5, side, np.random.default_rng(seed), smallest=smallest):
+        assert round(smallest * side) <= frame.side <= side
+        assert 0 <= frame.top <= side - frame.side
+        assert 0 <= frame.left <= side - frame.side
 
 
 def test_drawn_frames_reach_every_edge_and_both_ways_round() -> None:
-    rng = np.random.default_rng(0)
-    frames = [draw_frame(10, rng, smallest=0.5) for _ in range(400)]
+    frames = draw_frames(400, 10, np.random.default_rng(0), smallest=0.5)
     assert {frame.side for frame in frames} == {5, 6, 7, 8, 9, 10}
     assert {frame.top + frame.side for frame in frames} >= {5, 10}
     assert {frame.left for frame in frames} >= {0, 5}

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 from models.harmonizer import blend
 from models.lut import apply_lut
 from models.syconet import SycoNet
-from tasks.framing import draw_frame, resample
+from tasks.framing import draw_frames, resample
 from tasks.loader import Decoded
 from tasks.params import Train
 from tasks.sample import CompositeBatch, PairBatch
@@ -35,10 +35,11 @@ class BatchChanges:
         targets.
         """
         section, rng = self.section, numpy_generator(self.seed, "jitter", step, *self.own)
-        frame, count = draw_frame(decoded.side, rng, smallest=section.smallest_crop), len(decoded.slots)
+        count = len(decoded.slots)
+        frames = draw_frames(count, decoded.side, rng, smallest=section.smallest_crop)
         variety = draw_variety(section, count if self.syconet is None else 2 * count, rng)
         composite, mask, target = (
-            resample(decoded.stacks[field], section.size, frame, decoded.slots, wanted=wanted)
+            resample(decoded.stacks[field], section.size, frames, decoded.slots, wanted=wanted)
             for field, wanted in (("composite", variety.given[:count]), ("mask", None), ("target", None))
         )
         batch = PairBatch(composite, mask, target)
@@ -53,8 +54,8 @@ class BatchChanges:
 
 def mirrored_composites(decoded: Decoded, size: int, rng: np.random.Generator) -> CompositeBatch:
     """Real composites at `size`, mirrored half the time: their framing stays, so that both classes keep their resampling."""
-    frame = draw_frame(decoded.side, rng)
-    return CompositeBatch(**{field: resample(stack, size, frame, decoded.slots) for field, stack in decoded.stacks.items()})
+    frames = draw_frames(len(decoded.slots), decoded.side, rng)
+    return CompositeBatch(**{field: resample(stack, size, frames, decoded.slots) for field, stack in decoded.stacks.items()})
 
 
 @torch.no_grad()
