@@ -208,6 +208,14 @@ def test_rows_of_what_stays_stay_in_the_inboxs_list(arrived: Params) -> None:
     assert (box / "manifest.csv").read_text().splitlines() == ["image,mask", "late,late"]
 
 
+def test_a_picture_that_the_inboxs_list_does_not_name_is_told_of(arrived: Params) -> None:
+    write_manifest(arrived.release.inbox / "photos", [{"image": "new-p00.jpg", "mask": "new-p00"}])
+    batch, left = sort_inbox(arrived)
+    assert batch.num_samples == 1
+    assert reasons(left) == {"new-p01.jpg": "layout"}
+    assert left[0].detail.endswith("photos/manifest.csv does not name it")
+
+
 def test_a_list_that_is_linked_elsewhere_is_left_alone(arrived: Params, tmp_path: Path) -> None:
     raw, workspace = arrived.paths.raw, tmp_path / "workspace"
     write_manifest(raw / "photos", [{"image": "p00", "mask": "p00"}])

@@ -8,13 +8,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tasks.ingestion.checks import check_composite, check_image, check_mask, check_retouch
 from tasks.params import Ingest, Params
 from tasks.rejects import BadSample, RejectReason
 from tasks.retraining.batches import ASIDE, LISTERS, LISTS, Batch, ListRow, Sample, list_rows, source_folders, write_rows
 from tasks.sources.candidates import PhotographCandidate, RetouchCandidate
+from tasks.sources.listing import image_files, read_csv
 
 LEFT = "left.csv"  # in the inbox: what was not taken, and why
 
@@ -86,6 +87,7 @@ def _checked(source: str, params: Params, left: list[Left]) -> list[tuple[Sample
         left.append(Left((params.release.inbox / source_folders(params)[source]).as_posix(), "layout", str(error)))
         return []
     left += [Left(reject.path, reject.reason.value, reject.detail) for reject in listed.rejects]
+    left += _unlisted(source, params.release.inbox / source_folders(params)[source])
 
     def check(sample: Sample) -> tuple[Sample, dict[Path, str]] | BadSample:
         try:
@@ -102,6 +104,18 @@ def _checked(source: str, params: Params, left: list[Left]) -> list[tuple[Sample
             else:
                 passed.append(answer)
     return passed
+
+
+def _unlisted(source: str, folder: Path) -> list[Left]:
+    """Pictures that the list in the inbox, where there is one, does not name: they would wait for ever."""
+    name, column = LISTS.get(source, ("", ""))
+    if not (folder / name).is_file():
+        return []
+    named = {PurePosixPath(value).stem for row in read_csv(folder / name, (column,)) for value in (row[column], row.get("image", ""))}
+    return [
+        Left((folder / "images" / file).as_posix(), "layout", f"{folder / name} does not name it")
+        for stem, files in image_files(folder / "images").items() if stem not in named for file in files
+    ]
 
 
 def _check(sample: Sample, limits: Ingest) -> dict[Path, str]:
