@@ -94,6 +94,12 @@ class Life:
     def tags(self, version: int) -> dict[str, str]:
         return dict(self.query(f"select key, value from model_version_tags where version = {version}"))
 
+    def rules(self, version: int) -> dict[str, Any]:
+        """The gate's rules as they were kept with a version."""
+        (run,), = self.query(f"select run_id from model_versions where version = {version}")
+        kept = json.loads((self.folder / f"mlartifacts/{run}/artifacts/verdict.json").read_text())
+        return {rule["name"]: rule for rule in kept["rules"]}
+
     def states(self, where: str) -> list[str]:
         """The states of those of the server's flow runs that `where` names, in SQL."""
         connection = sqlite3.connect(self.folder / ".prefect/serve/prefect.db", timeout=30)

@@ -89,8 +89,7 @@ def test_new_data_are_learned_on_schedule_while_the_model_serves(life: Life) -> 
     assert len((life.raw / "manifest.csv").read_text().splitlines()) == 1 + 5 + 24 + 40
     left = list(csv.DictReader((life.folder / "data/inbox/left.csv").read_text().splitlines()))
     assert [(Path(row["path"]).name, row["reason"]) for row in left] == [("broken.png", "unreadable")]
-    rules = json.loads(next((life.folder / "mlartifacts").glob("*/artifacts/verdict.json")).read_text())["rules"]
-    assert {"not_inferior", "do_no_harm", "natural", "latency", "size"} <= {rule["name"] for rule in rules}
+    assert {"not_inferior", "do_no_harm", "natural", "latency", "size"} <= set(life.rules(2))
 
 
 # What the command says as it comes to each of its steps: the stages of the chain, and its own.
@@ -120,6 +119,9 @@ def test_killed_in_each_step_it_changes_nothing_and_harmful_data_are_refused_by_
     last = life.query("select max(version) from model_versions")[0][0]
     assert life.tags(last)["gate"] == "refused"
     assert life.tags(last)["judged_against"] == "2"
+    candidate_then, champion_now = (life.rules(version)["not_inferior"]["detail"] for version in (2, last))
+    figure = candidate_then.split(" where ")[0].removeprefix("fMSE ")
+    assert f"where the champion has {figure};" in champion_now, "the champion in the registry is the model that was measured"
     assert not list(life.inbox.glob("images/*"))
     aside = next((life.folder / "data/inbox/refused").iterdir())
     assert len(list(aside.glob("photos/images/*"))) == 50
