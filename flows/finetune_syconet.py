@@ -1,7 +1,5 @@
 """Fine-tune the union's SycoNet on one domain of `syconet.domains`: `python -m flows.finetune_syconet photos/coco`."""
 
-import sys
-
 from prefect import flow
 
 from flows.console import progress
@@ -20,4 +18,4 @@ def finetune_syconet(domain: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(finetune_syconet, sys.argv[1])
+    run_stage(finetune_syconet)

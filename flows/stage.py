@@ -1,5 +1,6 @@
 """How a stage runs: as a program under one Prefect server, its units of work as Prefect tasks, over threads or Dask's processes."""
 
+import argparse
 import inspect
 import logging
 from collections.abc import Callable, Sequence
@@ -80,12 +81,16 @@ def _is_os_error(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
-def run_stage(stage: Flow[..., None], *arguments: str) -> None:
+def run_stage(stage: Flow[..., None]) -> None:
     """Run a stage's flow as a program: under the pipeline's Prefect server, or one of its own where it was started alone.
 
-    arguments: which of its units a stage of a DVC matrix is.
+    The flow's own parameters, which of its units a stage of a DVC matrix is, are the program's arguments.
     """
+    parser = argparse.ArgumentParser(description=f"{stage.description} All values come from params.yaml; `make pipeline` runs every stage.")
+    for name in inspect.signature(stage.fn).parameters:
+        parser.add_argument(name)
+    arguments = vars(parser.parse_args())
     exit_on_sigterm()
     follow_parent("DVC_STAGE")
     with faults_as_lines(stage.name), prefect_api():
-        stage(*arguments)
+        stage(**arguments)
