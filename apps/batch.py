@@ -13,7 +13,8 @@ from apps.chosen_model import MODEL_FILE, find_model, load_model
 from apps.harmonizing import Job, Settings, harmonize_file
 from tasks.files import read_json, write_json
 from tasks.rendering.photo import SUFFIXES
-from tasks.rendering.photo_files import read_header
+from tasks.rendering.photo_files import read_header, read_mask_size
+from tasks.rendering.photo_harmonizing import check_mask_shape
 
 RECORD = ".attune.json"  # in the folder of results: what they were made with
 
@@ -96,12 +97,11 @@ def foreseen_faults(plan: Plan, settings: Settings) -> Iterator[str]:
     """What a look at the headers alone says against the plan's pictures; no pixel is decoded."""
     for job in plan.jobs:
         try:
-            picture, mask = (read_header(path, max_megapixels=settings.max_megapixels) for path in (job.composite, job.mask))
+            picture = read_header(job.composite, max_megapixels=settings.max_megapixels)
+            width, height = read_mask_size(job.mask, max_megapixels=settings.max_megapixels)
+            check_mask_shape((height, width), (picture.height, picture.width), name=str(job.mask))
         except ValueError as error:
             yield str(error)
-            continue
-        if abs(picture.width * mask.height - picture.height * mask.width) > max(picture.width, picture.height):
-            yield f"{job.mask}: {mask.width}x{mask.height} px, and the picture is {picture.width}x{picture.height}"
 
 
 # --- Inside -----------------------------------------------------------------------------------------------------------------------------

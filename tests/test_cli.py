@@ -336,10 +336,11 @@ def test_a_dry_run_tells_and_leaves_nothing(folders: Path, model: Path, capsys: 
     Path("masks/p0.png").unlink()
     Path("masks/p1.tif").write_bytes(Path("composites/p2.tif").read_bytes())
     Image.new("L", (50, 60)).save("masks/p2.png")
+    Image.open("masks/p3.png").convert("1").save("masks/p3.png")
     assert run(*BATCH, "--model", model, "--dry-run") == 1
     said = capsys.readouterr()
     assert said.out == "1 to harmonize, 4 at fault\n"
-    for part in ("p0.jpg: nothing called p0.* in masks", "p1.png: several files match: p1.png, p1.tif", "p2.png: 50x60 px", "bad [red]"):
+    for part in ("p0.jpg: nothing called p0.* in masks", "p1.png: several files match: p1.png, p1.tif", "the mask is 50x60 px", "bad [red]"):
         assert part in said.err
     assert not Path("out").exists()
 

@@ -68,9 +68,13 @@ def read_header(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -
     with _opened(data, path) as opened:
         bits = _bits(opened, data)
         _refuse_unfit(opened, bits, path)
-        turned = _orientation(_metadata(opened).exif) >= 5 and opened.format != "TIFF"  # a TIFF's size is given upright
-        width, height = opened.size[::-1] if turned else opened.size
-        return Header(_format(opened), width, height, bits)
+        return Header(_format(opened), *_upright_size(opened), bits)
+
+
+def read_mask_size(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> tuple[int, int]:
+    """Width and height of a mask, upright, its pixels undecoded; Refused as `read_checked`: masks are of more kinds than pictures."""
+    with _opened(read_checked(path, max_megapixels=max_megapixels), path) as opened:
+        return _upright_size(opened)
 
 
 def read_photo_mask(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> UInt8[np.ndarray, "H W"]:
@@ -177,6 +181,11 @@ def _metadata(opened: Image.Image) -> Metadata:
         photoshop = next((each.removeprefix(PHOTOSHOP_MARK) for each in found if each.startswith(PHOTOSHOP_MARK)), None)
     exif = exif.removeprefix(EXIF_MARK) if exif else None
     return Metadata(exif, icc or None, _as_bytes(xmp), photoshop, dpi)
+
+
+def _upright_size(opened: Image.Image) -> tuple[int, int]:
+    turned = _orientation(_metadata(opened).exif) >= 5 and opened.format != "TIFF"  # a TIFF's size is given upright
+    return opened.size[::-1] if turned else opened.size
 
 
 def _as_bytes(value: object) -> bytes | None:

@@ -39,17 +39,20 @@ def render_photo(photo: Photo, mask: MaskImage, edit: EditArrays, *, num_threads
 
 
 def fit_mask(mask: MaskImage, height: int, width: int, *, name: str) -> MaskImage:
-    """`mask` at a picture's size: as it is, or resized where it has the picture's shape to within a pixel of the smaller of the two.
-
-    Raises ValueError naming `name` and both sizes if the shapes differ.
-    """
+    """`mask` at a picture's size: as it is, or resized where it has the picture's shape; ValueError as `check_mask_shape`."""
     if mask.shape == (height, width):
         return mask
-    tall, wide = mask.shape
+    check_mask_shape(mask.shape, (height, width), name=name)
+    method = cv2.INTER_AREA if mask.shape[0] > height else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(mask, (width, height), interpolation=method))
+
+
+def check_mask_shape(mask: tuple[int, int], picture: tuple[int, int], *, name: str) -> None:
+    """Raise ValueError naming `name` and both sizes, (height, width), if they differ in shape by over a pixel of the smaller."""
+    (tall, wide), (height, width) = mask, picture
     apart = min(abs(tall - wide * height / width), abs(wide - tall * width / height)) / max(1.0, tall / height)
     if apart > 1:
         raise ValueError(f"{name}: the mask is {wide}x{tall} px and the picture {width}x{height}: of another shape (turned, or cropped?)")
-    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA if tall > height else cv2.INTER_LINEAR))
 
 
 def _over_white(pixels: Levels, alpha: MaskLevels, side: int) -> np.ndarray:
