@@ -352,5 +352,6 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 def _describe(fault: Any) -> str:
     key = ".".join(map(str, fault["loc"])) or "(whole file)"
-    shown = "" if fault["type"] in ("missing", "extra_forbidden") or not fault["loc"] else f" (got {fault['input']!r})"
-    return f"{key}: {fault['msg']}{shown}"
+    # a rule over several keys, or a key that is missing, is told with the whole section as its input
+    shown = "" if fault["type"] in ("missing", "extra_forbidden") or isinstance(fault["input"], dict) else f" (got {fault['input']!r})"
+    return f"{key}: {fault['msg'].removeprefix('Value error, ')}{shown}"

@@ -8,15 +8,16 @@ Every random choice is a function of (seed, step), and so is each batch: a kille
 ends with the weights of an uninterrupted one.
 """
 
+import dataclasses
 from collections.abc import Callable
 from hashlib import sha256
 
 import torch
 
 from tasks.checkpoints import fingerprint
-from tasks.files import read_json
 from tasks.harmonizer_files import save_harmonizer
 from tasks.params import Params
+from tasks.shards import read_manifest
 from tasks.training.batch_changes import BatchChanges, load_frozen_syconet
 from tasks.training.distributed import Ranks, training_device
 from tasks.training.history import write_history
@@ -81,7 +82,7 @@ def _finish(params: Params, session: Session) -> dict[str, float]:
 def _inputs(params: Params) -> dict[str, str]:
     """What the data were: a hash of each shard folder that is read, and of SycoNet where its composites are made here."""
     folders = [params.paths.shards, *([params.paths.mined] if params.train.adversarial_share > 0 else [])]
-    inputs = {str(folder): fingerprint(read_json(folder / "manifest.json")) for folder in folders}
+    inputs = {str(folder): fingerprint(dataclasses.asdict(read_manifest(folder))) for folder in folders}
     if params.train.augmentation == "dynamic":
         inputs[str(params.paths.syconet)] = sha256((params.paths.syconet / "model.pt").read_bytes()).hexdigest()[:16]
     return inputs

@@ -39,6 +39,7 @@ def test_the_committed_params_are_valid(repository: Path) -> None:
         ("ingest", "sources", ["flickr"], ["ingest.sources.0", "starter", "flickr"]),
         ("train", "architecture", "huge", ["train.architecture", "small", "huge"]),
         ("mine", "quotas", {"easy": 0.5, "medium": 0.5, "hard": 0.5}, ["mine.quotas", "must be 1, not 1.5"]),
+        ("train", "num_processes", 5, ["train: batch_size 32 cannot be shared evenly by num_processes 5"]),
         ("augment", "size", 48, ["train.size (64)", "augment.size (48)", "must not be larger"]),
     ],
 )

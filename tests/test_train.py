@@ -145,6 +145,12 @@ def test_dynamic_training_names_a_missing_syconet(tiny: Params) -> None:
         train(tiny.model_copy(update={"train": section, "paths": paths}), _silent, _silent)
 
 
+def test_missing_shards_are_named(tiny: Params) -> None:
+    shutil.rmtree(tiny.paths.mined)
+    with pytest.raises(ValueError, match=r"mined/manifest\.json: no such manifest"):
+        train(tiny, _silent, _silent)
+
+
 def test_training_on_pairs_alone_needs_no_real_composites(tiny: Params) -> None:
     section = tiny.train.model_copy(update={"adversarial_share": 0.0, "steps": 2, "val_every": 2})
     shutil.rmtree(tiny.paths.mined)
