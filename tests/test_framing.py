@@ -26,7 +26,7 @@ def _by_torch(images: np.ndarray, size: int, frame: Frame) -> torch.Tensor:
     return interpolate(part, size=(size, size), mode="bilinear", align_corners=False)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_any_frames_at_any_size_are_what_torch_makes_of_them(images: np.ndarray, data: st.DataObject) -> None:
     size, frames = data.draw(st.integers(1, 2 * SIDE)), []
