@@ -23,6 +23,7 @@ import yaml
 
 from tasks.images import encode_png
 
+PREFECT = ".prefect/serve/prefect.db"  # the server's records
 PATIENCE = 1500.0  # seconds, on a machine that others use too; what is tested has a time limit of its own
 
 
@@ -31,6 +32,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def rows(database: Path, sql: str) -> list[Any]:
+    connection = sqlite3.connect(database, timeout=30)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
 
 
 class Life:
@@ -80,11 +89,7 @@ class Life:
 
     def query(self, sql: str) -> list[Any]:
         """Rows of the registry's database."""
-        connection = sqlite3.connect(self.folder / "mlflow.db", timeout=30)
-        try:
-            return connection.execute(sql).fetchall()
-        finally:
-            connection.close()
+        return rows(self.folder / "mlflow.db", sql)
 
     def champion(self) -> int | None:
         """The version that has the alias."""
@@ -102,12 +107,14 @@ class Life:
 
     def states(self, where: str) -> list[str]:
         """The states of those of the server's flow runs that `where` names, in SQL."""
-        connection = sqlite3.connect(self.folder / ".prefect/serve/prefect.db", timeout=30)
-        try:
-            sql = f"select state_type from flow_run join flow on flow.id = flow_run.flow_id where {where} order by flow_run.created"
-            return [state for (state,) in connection.execute(sql)]
-        finally:
-            connection.close()
+        sql = f"select state_type from flow_run join flow on flow.id = flow_run.flow_id where {where} order by flow_run.created"
+        return [state for (state,) in rows(self.folder / PREFECT, sql)]
+
+    def told(self) -> tuple[str, str]:
+        """Decision and text of the last artifact of a retraining."""
+        sql = "select description, data from artifact where key = 'retrain' order by created"
+        decision, text = rows(self.folder / PREFECT, sql)[-1]
+        return decision, text
 
     def files(self) -> dict[str, bytes]:
         """The project's data and the inbox."""

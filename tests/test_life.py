@@ -85,6 +85,10 @@ def test_new_data_are_learned_on_schedule_while_the_model_serves(life: Life) -> 
         assert "row 0, composite: not an image" in refused.value.read().decode()
     over = "deployment_id is not null and state_type in ('COMPLETED', 'FAILED', 'CRASHED')"
     wait_for(lambda: life.states(over) == ["COMPLETED"], "the scheduled run is over")
+    decision, text = life.told()
+    assert decision == "promoted"
+    assert "Version 2: promoted" in text
+    assert "| not_inferior |" in text
     assert (life.raw / "images/p300.png").is_file()
     assert len((life.raw / "manifest.csv").read_text().splitlines()) == 1 + 5 + 24 + 40
     left = list(csv.DictReader((life.folder / "data/inbox/left.csv").read_text().splitlines()))
