@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     Image.MAX_IMAGE_PIXELS = None  # --max-megapixels is the limit, and refuses where Pillow only warns
     warnings.filterwarnings("ignore", module="PIL")  # remarks on damaged metadata, which are kept as they are
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a damaged file is reported by us, once
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch's idle threads would spin on the cores that decode and encode
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # torch's idle threads would spin on the cores that decode and encode
     try:
         app(arguments)
     except (ValueError, OSError) as error:

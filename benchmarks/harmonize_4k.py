@@ -7,7 +7,6 @@ an untrained network of the shape that params.yaml trains, which costs the same.
 
 import contextlib
 import io
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from benchmarks.harness import close, measure, print_machine, print_table
+from benchmarks.harness import begin_as_stages_do, close, measure, print_machine, print_table
 from models.harmonizer import HarmonizerConfig, build_harmonizer
 from tasks.harmonizer_files import save_harmonizer
 from tasks.params import load_params
@@ -122,8 +121,5 @@ def _untrained(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    if os.environ.get("OMP_WAIT_POLICY") is None:
-        # `attune` sets it before it loads torch; here torch is loaded by now, so begin anew.
-        os.environ["OMP_WAIT_POLICY"] = "passive"
-        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.harmonize_4k", *sys.argv[1:]])
+    begin_as_stages_do("harmonize_4k")
     main(sys.argv[1:])

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from flows import ENVIRONMENT
+
 MIN_TIMING_S = 0.02  # shorter calls are repeated until a timing lasts this long
 
 
@@ -30,6 +32,13 @@ class Timings:
         """How many times faster `ours` is than `reference`: the median of the rounds' `reference / ours`."""
         pairs = zip(self.seconds[reference], self.seconds[ours], strict=True)
         return statistics.median(slow / fast for slow, fast in pairs)
+
+
+def begin_as_stages_do(name: str) -> None:
+    """Start `python -m benchmarks.<name>` anew, once: in the environment that stages and `attune` set before they load torch."""
+    if "ATTUNE_BENCHMARK" not in os.environ:
+        environment = {**ENVIRONMENT, **os.environ, "ATTUNE_BENCHMARK": name}
+        os.execve(sys.executable, [sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], environment)
 
 
 def measure(contenders: Mapping[str, Callable[[], object]], *, num_rounds: int = 7, min_timing_s: float = MIN_TIMING_S) -> Timings:

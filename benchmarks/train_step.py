@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from benchmarks.harness import Timings, close, print_machine, print_table
+from benchmarks.harness import Timings, begin_as_stages_do, close, print_machine, print_table
 from benchmarks.shards import pairs
 from flows.configure import configure
 from tasks.loader import BatchIterator, Decoded, iter_pair_batches
@@ -119,4 +119,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin_as_stages_do("train_step")
     main()

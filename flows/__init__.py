@@ -1,7 +1,7 @@
 """Orchestration: the only room that imports prefect, mlflow or dvc.
 
 Importing it has one effect, and on purpose: the tools' telemetry is off before any of them is imported, Prefect leaves the console to us
-(its own log goes to its server), and torch's idle threads sleep. A variable that is already set is left as it is.
+(its own log goes to its server), and torch's idle threads soon sleep. A variable that is already set is left as it is.
 """
 
 import os
@@ -9,10 +9,10 @@ import os
 ENVIRONMENT = {
     "DO_NOT_TRACK": "true",  # Prefect also takes 1; MLflow compares with "true"
     "DVC_NO_ANALYTICS": "1",
+    "GOMP_SPINCOUNT": "1000",  # then torch's idle threads sleep: spinning on, a training step on busy cores takes four times as long
     "ITERATIVE_DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "OMP_WAIT_POLICY": "passive",  # spinning costs whoever shares the cores: a SycoNet step on busy ones took five times as long
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
