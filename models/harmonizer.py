@@ -5,7 +5,7 @@ Source: Wang et al., "Semi-supervised Parametric Real-world Image Harmonization"
 cores), "paper" (the published one), "pixel" (a pixel-to-pixel peer after Sofiiuk et al., WACV 2021, that has no edit to show).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -241,6 +241,24 @@ def _paper_nets(config: HarmonizerConfig, channels: int) -> tuple[nn.Module, nn.
 def build_harmonizer(config: HarmonizerConfig) -> Harmonizer:
     """An untrained harmonizer of the architecture that `config` names, its weights drawn from torch's default generator."""
     return PixelHarmonizer(config) if config.architecture == "pixel" else ParametricHarmonizer(config)
+
+
+def with_strength(model: ParametricHarmonizer, strength: float) -> ParametricHarmonizer:
+    """A copy of a small harmonizer whose edits go `strength` of the way: curves straight from the identity, gains geometrically.
+
+    It is in the weights and the config: the curves' head is linear, and a gain is a power of `shading_limit`. Raises ValueError for another
+    architecture and for a darkening map, where that does not hold.
+    """
+    config = model.config
+    if config.architecture != "small" or config.shading != "symmetric":
+        raise ValueError(f"architecture is {config.architecture!r}, shading {config.shading!r}: only small and symmetric take a strength")
+    copy = ParametricHarmonizer(replace(config, shading_limit=config.shading_limit**strength))
+    copy.load_state_dict(model.state_dict())
+    if isinstance(copy.curve_net, SmallCurveNet):
+        with torch.no_grad():
+            for weights in copy.curve_net.head.parameters():
+                weights.mul_(strength)
+    return copy
 
 
 def _unit(conv: nn.Conv2d) -> nn.Sequential:

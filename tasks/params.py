@@ -240,6 +240,7 @@ class Train(Section):
     val_every: Count
     patience: Natural
     keep: Literal["best", "last"]
+    calibrate_strength: bool
     max_val_pairs: Count
     report_every: Count
     sheet_every: Natural
@@ -253,6 +254,13 @@ class Train(Section):
         if self.stream_weights.augmented and self.augmentation != "static":
             weight = self.stream_weights.augmented
             raise ValueError(f"stream_weights.augmented is {weight:g} with augmentation {self.augmentation}: only static reads copies")
+        return self
+
+    @model_validator(mode="after")
+    def _strength_is_in_the_weights(self) -> "Train":
+        if self.calibrate_strength and (self.architecture != "small" or self.shading != "symmetric"):
+            found = f"architecture {self.architecture} and shading {self.shading}"
+            raise ValueError(f"calibrate_strength is on with {found}: only small with symmetric can be calibrated")
         return self
 
     @model_validator(mode="after")

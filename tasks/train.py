@@ -9,7 +9,7 @@ ends with the weights of an uninterrupted one.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 
 import torch
@@ -19,6 +19,7 @@ from tasks.harmonizer_files import save_harmonizer
 from tasks.params import Params
 from tasks.shards import read_manifest
 from tasks.training.batch_changes import BatchChanges, load_frozen_syconet
+from tasks.training.calibration import calibrated
 from tasks.training.distributed import Ranks, training_device
 from tasks.training.history import write_history
 from tasks.training.schedules import plan_steps
@@ -62,9 +63,15 @@ def _changes(params: Params, ranks: Ranks) -> BatchChanges:
 def _finish(params: Params, session: Session) -> dict[str, float]:
     trainer, progress = session.trainer, session.trainer.progress
     trainer.harmonizer.load_state_dict(trainer.kept)
-    kept = next(row for row in session.history if row["step"] == progress.kept_step)
-    about = {"step": progress.kept_step, "params": params.train.model_dump(), "seed": params.seed, "inputs": _inputs(params)}
-    save_harmonizer(params.paths.harmonizer, trainer.harmonizer, trainer.config, about)
+    kept: Mapping[str, float] = next(row for row in session.history if row["step"] == progress.kept_step)
+    harmonizer, strength = trainer.harmonizer, 1.0
+    if params.train.calibrate_strength:
+        harmonizer, strength, kept = calibrated(harmonizer, session.validation)
+    about = {
+        "step": progress.kept_step, "strength": strength, "seed": params.seed,
+        "params": params.train.model_dump(), "inputs": _inputs(params),
+    }
+    save_harmonizer(params.paths.harmonizer, harmonizer, harmonizer.config, about)
     write_history(params.paths.metrics / "train_history.csv", session.history)
     session.checkpoint.unlink(missing_ok=True)
     return {
@@ -73,9 +80,10 @@ def _finish(params: Params, session: Session) -> dict[str, float]:
         "val_fmse_ratio": round(kept["val_fmse"] / kept["val_composite_fmse"], 4),
         "val_do_no_harm": round(kept["val_do_no_harm"], 4),
         "kept_step": float(progress.kept_step),
+        "strength": strength,
         "supervised_steps": float(progress.supervised_steps),
         "adversarial_steps": float(progress.adversarial_steps),
-        "num_parameters": float(sum(parameter.numel() for parameter in trainer.harmonizer.parameters())),
+        "num_parameters": float(sum(parameter.numel() for parameter in harmonizer.parameters())),
     }
 
 
