@@ -29,7 +29,8 @@ def train() -> None:
         figures = chosen(params, report, advance, show=run.artifact)
         run.finish(figures)
         log_model(params.paths.harmonizer, run.run_id)
-    console.print(f"train: the weights of step {figures['kept_step']:.0f} are kept")
+    at = f", at {figures['strength']:g} of their strength" if figures["strength"] < 1 else ""
+    console.print(f"train: the weights of step {figures['kept_step']:.0f} are kept{at}")
 
 
 if __name__ == "__main__":
