@@ -47,7 +47,7 @@ study: install  ## ask people which method looks more natural, on a page of thei
 augmentation-study: install  ## does SycoNet's augmentation help? many small trainings, an hour of one core; goes on where it was killed
 	@$(call study,augmentation)
 
-ablation: install  ## what do the streams, curves, shading and mining add? half an hour of one core
+ablation: install  ## what do the streams, curves, shading and mining add? an hour of one core
 	@$(call study,ablation)
 
 cross-source: install  ## does it carry over to sources it never saw? a quarter of an hour of one core
