@@ -73,7 +73,8 @@ def check_out(commit: str, folder: Path) -> None:
         raise ValueError(f"commit {commit} cannot be checked out: {done.stderr.decode(errors='replace').strip()}")
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python before 3.11.4 has none
+        archive.extractall(folder)
 
 
 def _git(*command: str, missing: str | None = None, **environment: str) -> str:
