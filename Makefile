@@ -42,7 +42,7 @@ ui: install  ## look at the runs in a browser (MLflow)
 	@exec mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 study: install  ## ask people which method looks more natural, on a page of their browser; FIT=1 says what the votes say
-	@exec python -m $(if $(FIT),flows.study,apps.study $(if $(HOST),--host "$(HOST)"))
+	@exec python -m $(if $(FIT),flows.study,tasks.user_study.page_server $(if $(HOST),--host "$(HOST)"))
 
 augmentation-study: install  ## does SycoNet's augmentation help? many small trainings, an hour of one core; goes on where it was killed
 	@$(call study,augmentation)

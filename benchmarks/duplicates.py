@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from attune.images import decode_grey, encode_jpeg, encode_png, read_image, resize_image
 from benchmarks.harness import close, measure, print_machine, print_table
-from tasks.images import decode_grey, encode_jpeg, encode_png, read_image, resize_image
 from tasks.ingestion.duplicates import group_duplicates
 from tasks.ingestion.perceptual_hash import SAMPLES, hash_distance, perceptual_hash
 from tasks.params import load_params

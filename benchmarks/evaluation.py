@@ -17,6 +17,7 @@ import torch
 import yaml
 from PIL import Image
 
+from attune.images import encode_jpeg, encode_png
 from benchmarks.harness import close, print_machine
 from benchmarks.metrics import with_skimage
 from models.harmonizer import Harmonizer, HarmonizerConfig, build_harmonizer
@@ -25,9 +26,9 @@ from tasks.evaluation.measurements import HARMONIZED
 from tasks.evaluation.measuring import measure
 from tasks.evaluation.methods import Methods, harmonizer_alone
 from tasks.evaluation.metrics import FLAVOURS, Flavour
-from tasks.images import encode_jpeg, encode_png, to_tensor, to_uint8
 from tasks.index import PAIRS, write_table
 from tasks.params import Params
+from tasks.tensors import to_tensor, to_uint8
 
 TARGET = 2.2
 NUM_ROUNDS = 5  # contenders take turns

@@ -27,7 +27,7 @@ TARGET = 1 / 1.5  # decode + encode / ours
 QUALITY = 95
 CODING = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]  # of every file here
 SIZES = {"tiny": (64, 96), "4k": (2160, 3840), "8k": (4320, 7680)}
-COMMAND = "from apps.cli import main; main()"
+COMMAND = "from attune.cli import main; main()"
 # Not by getrusage: a child begins with its parent's peak there.
 PEAK = (
     "import sys\ntry:\n    {}\nfinally:\n"
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _run(call: list[str]) -> None:
-    from apps.cli import main as attune
+    from attune.cli import main as attune
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         attune(call)

@@ -21,8 +21,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from attune.images import decode_image, decode_shrunk, encode_jpeg, encode_png, read_image, read_mask, shrink_to
 from benchmarks.harness import close, measure, print_machine, print_table
-from tasks.images import decode_image, decode_shrunk, encode_jpeg, encode_png, read_image, read_mask, shrink_to
 from tasks.ingestion.check_cache import check_key
 from tasks.ingestion.check_chunks import check_chunk, plan_checks, verdicts_folder
 from tasks.params import Params, load_params

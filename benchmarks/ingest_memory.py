@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import yaml
 
+from attune.images import encode_jpeg, encode_png
 from benchmarks.harness import close, print_machine
-from tasks.images import encode_jpeg, encode_png
 
 MAX_GROWTH = 1.3
 FEW, MANY = 5_000, 50_000

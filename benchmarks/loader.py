@@ -18,9 +18,9 @@ import webdataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from attune.images import encode_png
 from benchmarks.harness import Timings, close, print_machine, print_table
 from benchmarks.shards import pairs
-from tasks.images import encode_png
 from tasks.loader import iter_pair_batches
 from tasks.shards import EncodedSample, encode_pair, write_manifest, write_shard
 

@@ -24,10 +24,11 @@ import cv2
 import numpy as np
 import yaml
 
+from attune.files import write_bytes
+from attune.images import encode_jpeg
+from attune.rejects import BadSample
 from benchmarks.harness import close, print_machine
 from flows.configure import lay_over, read_profile
-from tasks.files import write_bytes
-from tasks.images import encode_jpeg
 from tasks.index import COMPOSITES, PHOTOGRAPHS, read_index, read_table, write_table
 from tasks.ingestion.checks import check_composite, check_image, check_mask, photograph_row
 from tasks.mine import REJECTS, finish_mine, plan_mine, render_shard
@@ -36,7 +37,6 @@ from tasks.mining.gap import DIFFICULTIES
 from tasks.mining.realism import measure_tell_tales
 from tasks.mining.recipes import RECIPES, read_photograph
 from tasks.params import Params
-from tasks.rejects import BadSample
 from tasks.sources.candidates import CompositeCandidate, PhotographCandidate
 from tasks.sources.composites import list_composites
 from tasks.sources.photos import list_photos

@@ -20,9 +20,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from attune.files import write_bytes
+from attune.images import encode_jpeg, encode_png
 from benchmarks.harness import close, print_machine
-from tasks.files import write_bytes
-from tasks.images import encode_jpeg, encode_png
 from tasks.index import write_table
 from tasks.mining.compositing import Box, Contact, Placement
 from tasks.mining.gap import Appearance, difficulty_bins, tercile_edges

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample, interpolate
 
+from attune import render
+from attune.render import EditArrays, curve_tables, render_edit, shading_gains
 from benchmarks.harness import close, measure, print_machine, print_table
-from tasks.images import to_tensor, to_uint8
-from tasks.rendering import render
-from tasks.rendering.render import EditArrays, curve_tables, render_edit, shading_gains
+from tasks.tensors import to_tensor, to_uint8
 
 TARGET = 40.0
 SIZES = {"1080p": (1080, 1920), "4k": (2160, 3840), "8k": (4320, 7680)}

@@ -17,15 +17,16 @@ import numpy as np
 import torch
 import webdataset
 
+from attune.images import encode_jpeg, resize_image
 from benchmarks.harness import close, measure, print_machine, print_table
 from models.lut import apply_lut
 from models.syconet import SycoNet, SycoNetConfig
 from tasks.augmentation.candidates import predict_tables
-from tasks.images import encode_jpeg, resize_image, to_tensor, to_uint8
 from tasks.lut_kernel import apply_lut_uint8
 from tasks.sample import Pair
 from tasks.seeds import derive_seed
 from tasks.shards import EncodedSample, encode_mask, encode_pair, write_shard, write_tar
+from tasks.tensors import to_tensor, to_uint8
 
 TAR_TARGET, TABLE_TARGET = 3.5, 7.0
 NUM_CORES = 2

@@ -14,8 +14,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from attune.files import written_atomically
 from flows.console import console, faults_as_lines
-from tasks.files import written_atomically
 from tasks.params import load_params
 
 PARAMS = Path("params.yaml")

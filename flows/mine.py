@@ -6,10 +6,10 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_image_artifact
 
+from attune.images import encode_jpeg, read_image
 from flows.console import working
 from flows.stage import map_units, run_stage
 from flows.tracking import TrackedRun, tracked_run
-from tasks.images import encode_jpeg, read_image
 from tasks.mine import finish_mine, plan_mine, render_shard
 from tasks.params import load_params
 

@@ -18,12 +18,12 @@ from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from rich.table import Column, Table
 
+from attune.files import read_json
 from flows.console import console, faults_as_lines
 from flows.graph import PlannedStage, plan_stages
 from flows.processes import Leash, exit_on_sigterm, follow_parent
 from flows.server import boot_server, configured_api, using_api
 from flows.tracking import Execution, prepare_tracking, tracked_execution
-from tasks.files import read_json
 from tasks.params import Params, load_params
 
 DVC_TMP = Path(".dvc/tmp")

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 
+from attune.images import encode_png
 from flows.console import console, faults_as_lines
 from flows.tracking import SQLITE, open_store, store_name, store_uri, without_passwords
-from tasks.images import encode_png
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -209,7 +209,7 @@ def _save_pyfunc(path: Path, folder: Path) -> None:
         warnings.filterwarnings("ignore", message="[\\s\\S]*Add type hints")  # the signature is given
         pyfunc.save_model(
             path, python_model=str(root / "flows/served_model.py"), artifacts={"harmonizer": str(folder.absolute())},
-            code_paths=[str(root / package) for package in ("models", "tasks")],
+            code_paths=[str(root / package) for package in ("attune", "models", "tasks")],
             signature=ModelSignature(Schema(inputs), Schema([ColSpec(DataType.binary, "harmonized")])),
             input_example=pd.DataFrame([example_input()]), pip_requirements=pinned_requirements(),
         )

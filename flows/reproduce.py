@@ -16,11 +16,11 @@ from pathlib import Path
 
 from rich.table import Table
 
+from attune.files import clear_folder, read_json, write_bytes
 from flows.console import console, faults_as_lines
 from flows.processes import Leash, exit_on_sigterm, follow_parent
 from flows.registry import fetch_artifact, fetch_model, find_version
 from flows.workspace import RAW, locked_outputs, make_workspace
-from tasks.files import clear_folder, read_json, write_bytes
 from tasks.params import load_params
 
 

@@ -18,6 +18,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from rich.markup import escape
 
+from attune.files import read_json, write_bytes, write_json
 from flows.console import console, faults_as_lines
 from flows.pipeline import only_one, pipeline
 from flows.processes import exit_on_sigterm, follow_parent
@@ -37,7 +38,6 @@ from flows.workspace import (
 )
 from tasks.evaluate import evaluate_harmonizer
 from tasks.evaluation.naturalness import photographs_changed
-from tasks.files import read_json, write_bytes, write_json
 from tasks.harmonizer_files import load_harmonizer
 from tasks.params import Params, load_params
 from tasks.release import Figures, Verdict, judge

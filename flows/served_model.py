@@ -12,9 +12,9 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
+from attune.images import decode_image, decode_mask, encode_png
+from tasks.harmonize import harmonize_image
 from tasks.harmonizer_files import load_harmonizer
-from tasks.images import decode_image, decode_mask, encode_png
-from tasks.rendering.harmonize import harmonize_image
 
 MAX_MEGAPIXELS = 60.0  # of one image; a larger one is refused before any of its pixels is decoded
 MAX_FILE_BYTES = 256 << 20  # of one encoded image

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tasks.files import read_json, write_json
+from attune.files import read_json, write_json
 from tasks.params import Params
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from typing import Any
 import yaml
 from ruamel.yaml import YAML
 
-from tasks.files import clear_folder, write_bytes
+from attune.files import clear_folder, write_bytes
 from tasks.retraining.batches import link_files
 
 RAW = Path("data/raw")  # paths.raw of every workspace: results do not depend on where your photographs lie
-CODE = ("apps", "flows", "models", "tasks", "profiles", "dvc.yaml", "dvc.lock", "params.yaml", "pyproject.toml",
+CODE = ("attune", "flows", "models", "tasks", "profiles", "dvc.yaml", "dvc.lock", "params.yaml", "pyproject.toml",
         "constraints.txt", ".dvcignore")
 LISTS = (".csv", ".txt", ".json", ".md")  # small files that change as data come in: kept with a version, not only hashed
 MAX_LIST_BYTES = 4 << 20

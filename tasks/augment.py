@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from attune.files import read_json, write_json
+from attune.images import read_image, read_mask, resize_image
 from tasks.augmentation.candidates import HardCases, draw_candidates, harmonizer_digest
 from tasks.augmentation.domains import UNION, SycoNets, checkpoint_digests
 from tasks.checkpoints import fingerprint
-from tasks.files import read_json, write_json
-from tasks.images import read_image, read_mask, resize_image
 from tasks.index import read_index
 from tasks.params import Params
 from tasks.sample import Pair

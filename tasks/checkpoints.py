@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from tasks.files import read_json, write_json, written_atomically
+from attune.files import read_json, write_json, written_atomically
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-PACKAGES = (f"{PACKAGE.name}.", "models.")
+PACKAGES = ("attune.", f"{PACKAGE.name}.", "models.")
 SCHEMA = PACKAGE / "params.py"  # says what values may be, not what comes of them
 
 
 @cache
 def code_digest(root: Path) -> str:
-    """A hash of the file `root` and of all files of tasks/ and models/ that it imports, directly or by way of others, but the schema's."""
+    """A hash of the file `root` and all of attune/, tasks/ and models/ that it imports, directly or by way of others, but the schema's."""
     digest = hashlib.sha256()
     for path in sorted(import_closure(root)):
         digest.update(path.relative_to(PACKAGE.parent).as_posix().removeprefix("tasks/").encode() + b"\0" + path.read_bytes())
@@ -21,7 +21,7 @@ def code_digest(root: Path) -> str:
 
 
 def import_closure(root: Path) -> set[Path]:
-    """`root` and all files of tasks/ and models/ that it imports, directly or by way of others, but the schema."""
+    """`root` and all files of attune/, tasks/ and models/ that it imports, directly or by way of others, but the schema."""
     found = {root}
     waiting = [root]
     while waiting:

@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
+from attune.files import clear_folder, write_bytes, write_json
+from attune.images import read_image
 from models.harmonizer import Harmonizer
 from tasks.evaluation.benchmark_sheets import write_pair_sheet, write_real_sheet
 from tasks.evaluation.evaluation_report import BenchmarkReport, RealReport, Report, as_markdown, write_plots
@@ -32,8 +34,6 @@ from tasks.evaluation.report_audit import audit_index
 from tasks.evaluation.report_cases import make_cases, make_real_cases
 from tasks.evaluation.report_page.page import write_page
 from tasks.evaluation.standings import compare_with_others, leaderboards_for
-from tasks.files import clear_folder, write_bytes, write_json
-from tasks.images import read_image
 from tasks.params import Params
 from tasks.seeds import numpy_generator
 

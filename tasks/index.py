@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.files import written_atomically
+from attune.files import written_atomically
 
 SCHEMA_VERSION = "3"
 _LACKING = {"2": ("method_params",)}  # columns that tables of an older version do not have yet: read as null

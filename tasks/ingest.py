@@ -24,7 +24,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.files import clear_folder, read_json, write_json
+from attune.files import clear_folder, read_json, write_json
+from attune.rejects import RejectReason
 from tasks.index import SCHEMA_VERSION, TABLES, iterate_table, write_table
 from tasks.ingestion.check_chunks import plan_checks, verdicts_folder
 from tasks.ingestion.composite_chunks import composite_results, plan_composites, planned_composites, stored_file
@@ -34,7 +35,6 @@ from tasks.ingestion.object_composites import subset_folder
 from tasks.ingestion.sample_lists import read_listed_counts, read_lists, write_lists
 from tasks.ingestion.settling import Row, settle_samples
 from tasks.params import Params
-from tasks.rejects import RejectReason
 from tasks.sources.candidates import Candidates
 from tasks.sources.coco import list_coco
 from tasks.sources.composites import list_composites

@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from tasks.images import to_tensor
 from tasks.sample import CompositeBatch, Pair, PairBatch
 from tasks.seeds import derive_seed, numpy_generator
 from tasks.shards import IMAGES, MASK_MEMBER, Kind, ShardFolder, decode_jpeg_into, decode_mask_member, decode_pair, member
+from tasks.tensors import to_tensor
 
 Batch = TypeVar("Batch")
 Stacks = dict[str, UInt8[np.ndarray, "..."]]

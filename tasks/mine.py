@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import wasserstein_distance
 
-from tasks.files import written_atomically
+from attune.files import written_atomically
 from tasks.index import read_index, read_table, write_table
 from tasks.mining.brought import gaps_of_brought, gaps_of_mined
 from tasks.mining.foregrounds import Reason

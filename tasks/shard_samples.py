@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.files import written_atomically
+from attune.files import written_atomically
 from tasks.index import read_table
 
 SAMPLES_FILE = "samples.parquet"

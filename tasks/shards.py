@@ -33,8 +33,8 @@ import numpy as np
 import simplejpeg
 from jaxtyping import UInt8
 
-from tasks.files import read_json, write_json
-from tasks.images import encode_jpeg
+from attune.files import read_json, write_json
+from attune.images import encode_jpeg
 from tasks.sample import Pair, RealComposite
 
 Buffer = bytes | memoryview

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from tasks.files import write_bytes
-from tasks.images import encode_png, resize_image
+from attune.files import write_bytes
+from attune.images import encode_png, resize_image
 
 PAPER, INK, FAINT, RULE = (255, 255, 255), (24, 24, 24), (110, 110, 110), (214, 214, 214)
 MARGIN, GAP = 16, 10  # px, around the sheet and between pictures

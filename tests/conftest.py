@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from tasks.images import encode_jpeg, encode_png
+from attune.images import encode_jpeg, encode_png
 from tasks.params import Params
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,7 +116,7 @@ def write_photos() -> Callable[..., Path]:
     return written
 
 
-COPIED = ("apps", "flows", "tasks", "models", "profiles", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore",
+COPIED = ("attune", "flows", "tasks", "models", "profiles", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore",
           ".gitignore", "data/raw/README.md", "data/domains/README.md", "data/metrics/findings/README.md")
 
 

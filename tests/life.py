@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import yaml
 
-from tasks.images import encode_png
+from attune.images import encode_png
 
 PREFECT = ".prefect/serve/prefect.db"  # the server's records
 PATIENCE = 1500.0  # seconds, on a machine that others use too; what is tested has a time limit of its own

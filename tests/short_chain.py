@@ -87,7 +87,7 @@ def _photograph(rng: np.random.Generator, behind: np.ndarray, on_object: np.ndar
 
 def ingest() -> None:
     """The stage of that name, its units of work one after another."""
-    from tasks.files import write_json
+    from attune.files import write_json
     from tasks.ingest import finish_ingest, plan_ingest, settle_ingest
     from tasks.ingestion.check_chunks import check_chunk
     from tasks.ingestion.composite_chunks import compose_chunk
@@ -106,11 +106,12 @@ def train() -> None:
     import torch
     from torch.nn.functional import interpolate
 
+    from attune.images import read_image, read_mask
     from models.harmonizer import HarmonizerConfig, build_harmonizer
     from tasks.harmonizer_files import save_harmonizer
-    from tasks.images import read_image, read_mask, to_tensor
     from tasks.index import read_index
     from tasks.params import load_params
+    from tasks.tensors import to_tensor
 
     params = load_params()
     torch.manual_seed(params.seed)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attune.files import write_json
 from tasks.ablations.cells import for_seed
 from tasks.ablations.measuring import LIGHT, METHOD, SUBSET, WHOLE, light_range, slices_of
 from tasks.ablations.plans import (
@@ -25,7 +26,6 @@ from tasks.ablations.study_findings import study_findings, verdict
 from tasks.ablations.study_params import STUDIES, StudyParams, load_study_params
 from tasks.ablations.workspaces import choose_photographs, write_index
 from tasks.evaluation.findings import Finding
-from tasks.files import write_json
 from tasks.index import TABLES, read_index, write_table
 from tasks.params import Params, load_params
 

@@ -14,7 +14,7 @@ import pytest
 
 from flows import ENVIRONMENT
 
-PACKAGES = ("apps", "flows", "tasks", "models")
+PACKAGES = ("attune", "flows", "tasks", "models")
 BANNED = {"utils", "util", "helpers", "helper", "common", "base", "misc"}
 MAX_FUNCTION_LINES = 60
 LIBRARIES = ("LD_LIBRARY_PATH", "KMP_", "TORCH", "PYTORCH", "CUDA", "QT_")  # variables that OpenCV and torch set for themselves
@@ -145,18 +145,18 @@ def test_the_import_contracts_can_fail(house: Path) -> None:
         "flows/console.py": "import dvc",  # a tool away from its home
         "tasks/train.py": "import tasks.mine",  # a stage in a stage
         "tasks/sources/photos.py": "import tasks.sources.retouch",  # a source in a source
-        "apps/study.py": "import flows.tracking",  # more of flows than the registry
+        "attune/files.py": "import tasks.seeds\nimport torch",  # the workshop, or its libraries, in the tool
         "tasks/evaluation/report_page/charts.py": "import tasks.evaluation.report_page.page",  # a part of the page in what is above it
     }
     for name, line in breaches.items():
         with open(house / name, "a") as handle:
             handle.write(f"\n{line}\n")
     rooms = [path.parent.relative_to(house).as_posix() for path in house.glob("tasks/*/__init__.py") if path.parent.name != "sources"]
-    for package in ("apps", "flows", "models", *rooms):
+    for package in ("attune", "flows", "models", *rooms):
         (house / package / "extra.py").write_text('"""A file that nobody gave a layer."""\n')
     run = lint_imports(house)
     assert run.returncode == 1
     assert "Contracts: 0 kept" in run.stdout, "a contract cannot fail"
-    breached = ("models.curves", "tasks.seeds", "flows.console", "tasks.train", "tasks.sources.photos", "apps.study")
-    for said in (*breached, "apps.extra", "flows.extra", "models.extra", *(f"{room.replace('/', '.')}.extra" for room in rooms)):
+    breached = ("models.curves", "tasks.seeds", "flows.console", "tasks.train", "tasks.sources.photos", "attune.files")
+    for said in (*breached, "attune.extra", "flows.extra", "models.extra", *(f"{room.replace('/', '.')}.extra" for room in rooms)):
         assert said in run.stdout, f"the breach in {said} went unseen"

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from attune.images import encode_jpeg, encode_png
 from models.harmonizer import HarmonizerConfig, build_harmonizer
 from models.syconet import SycoNet, SycoNetConfig
 from tasks.augment import AugmentUnit, blend, finish_augment, plan_augment, random_region, write_pair_shard
 from tasks.harmonizer_files import save_harmonizer
-from tasks.images import encode_jpeg, encode_png
 from tasks.index import PAIRS, RETOUCHES, write_table
 from tasks.params import Params
 from tasks.sample import Pair

@@ -15,16 +15,16 @@ import torch
 from PIL import Image, ImageCms, ImageEnhance
 
 import flows.registry
-from apps import batch, chosen_model, harmonizing
-from apps.cli import main, parse_size
+from attune import batch, chosen_model, harmonizing
+from attune.cli import main, parse_size
+from attune.color_profiles import to_srgb
+from attune.photo import Coding, Metadata, Photo
+from attune.photo_files import read_photo, read_photo_mask
+from attune.photo_writing import write_photo
 from models.harmonizer import HarmonizerConfig, build_harmonizer
 from tasks import checkpoints
+from tasks.harmonize import harmonize_image
 from tasks.harmonizer_files import load_harmonizer
-from tasks.rendering.color_profiles import to_srgb
-from tasks.rendering.harmonize import harmonize_image
-from tasks.rendering.photo import Coding, Metadata, Photo
-from tasks.rendering.photo_files import read_photo, read_photo_mask
-from tasks.rendering.photo_writing import write_photo
 
 HEIGHT, WIDTH = 60, 80
 
@@ -387,7 +387,7 @@ def test_doctor_tells_each_part_and_whether_all_is_well(
 
 def test_help_answers_without_torch_and_opencv(repository: Path) -> None:
     code = (
-        "import sys, apps.cli\ntry: apps.cli.main(['harmonize', '--help'])\nexcept SystemExit: pass\n"
+        "import sys, attune.cli\ntry: attune.cli.main(['harmonize', '--help'])\nexcept SystemExit: pass\n"
         "print(sorted({'torch', 'cv2', 'numba', 'mlflow', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)

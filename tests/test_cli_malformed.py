@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from apps.cli import main
-from tasks.rejects import BadSample
-from tasks.rendering.edits import write_edit
-from tasks.rendering.photo import Coding, Metadata, Photo
-from tasks.rendering.photo_files import Refused, read_photo, read_photo_mask
-from tasks.rendering.photo_writing import encode_photo
-from tasks.rendering.render import EditArrays
+from attune.cli import main
+from attune.edits import write_edit
+from attune.photo import Coding, Metadata, Photo
+from attune.photo_files import Refused, read_photo, read_photo_mask
+from attune.photo_writing import encode_photo
+from attune.rejects import BadSample
+from attune.render import EditArrays
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as run_lengths
 from skimage.draw import polygon as draw_polygon
 
-from tasks.images import encode_jpeg, read_mask
-from tasks.rejects import BadSample, RejectReason
+from attune.images import encode_jpeg, read_mask
+from attune.rejects import BadSample, RejectReason
 from tasks.sources.coco import _decompressed, list_coco, object_rle, read_annotations
 
 HEIGHT, WIDTH = 60, 80

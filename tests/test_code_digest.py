@@ -8,12 +8,13 @@ from tasks.code_digest import code_digest, import_closure
 
 def test_the_closure_is_all_that_an_import_loads(repository):
     found = import_closure(repository / "tasks" / "ingestion" / "checks.py")
-    names = {path.relative_to(repository / "tasks").as_posix() for path in found}
-    assert {"ingestion/checks.py", "images.py", "ingestion/perceptual_hash.py", "rejects.py", "sources/candidates.py"} <= names
-    assert not names & {"params.py", "ingest.py", "mine.py"}
+    names = {path.relative_to(repository).as_posix() for path in found}
+    assert {"tasks/ingestion/checks.py", "tasks/ingestion/perceptual_hash.py", "tasks/sources/candidates.py"} <= names
+    assert {"attune/images.py", "attune/rejects.py"} <= names
+    assert not names & {"tasks/params.py", "tasks/ingest.py", "tasks/mine.py"}
     for path in found:  # nothing that a file of the closure imports is missing
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("tasks.") and node.module != "tasks.params":
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith(("attune.", "tasks.")) and node.module != "tasks.params":
                 assert repository / f"{str(node.module).replace('.', '/')}.py" in found
 
 

@@ -1,4 +1,4 @@
-"""Witnesses of tasks.rendering.color_profiles: LittleCMS on neutral colours, the law that carries an edit, and damaged profiles."""
+"""Witnesses of attune.color_profiles: LittleCMS on neutral colours, the law that carries an edit, and damaged profiles."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageCms
 
-from tasks.rendering.color_profiles import NUM_SAMPLES, carry_edit, to_srgb, tone_curves
-from tasks.rendering.render import EditArrays, shading_gains
+from attune.color_profiles import NUM_SAMPLES, carry_edit, to_srgb, tone_curves
+from attune.render import EditArrays, shading_gains
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 LEVELS = np.linspace(0, 1, 256)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.images import encode_jpeg, encode_png, read_image, read_shrunk
+from attune.images import encode_jpeg, encode_png, read_image, read_shrunk
 from tasks.index import TABLES, write_table
 from tasks.ingestion import report as data_report
 from tasks.ingestion.plots import KINDS, PUBLISHED_FMSE, Kind, draw_page

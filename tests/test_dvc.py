@@ -42,14 +42,14 @@ def stages(repository: Path) -> dict[str, dict[str, Any]]:
 
 
 def imported_files(path: Path, repository: Path) -> Iterator[Path]:
-    """The files of tasks/ and models/ that a file imports, anywhere in it."""
+    """The files of attune/, tasks/ and models/ that a file imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             file = repository / (name.replace(".", "/") + ".py")
-            if name.split(".")[0] in ("tasks", "models") and file.is_file():
+            if name.split(".")[0] in ("attune", "tasks", "models") and file.is_file():
                 yield file
 
 
@@ -57,7 +57,7 @@ SCHEMA = "tasks/params.py"  # says what values may be, never what comes out of t
 
 
 def import_closure(stage: str, repository: Path) -> set[str]:
-    """Every file of tasks/ and models/ behind a stage's flow but the schema, and the data files there that one of them names."""
+    """Every file of attune/, tasks/ and models/ behind a stage's flow but the schema, and the data files there that one of them names."""
     found: set[Path] = set()
     waiting = [repository / "flows" / f"{stage}.py"]
     while waiting:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from tasks.rendering.edit_export import cube_1d, cube_3d, cube_error, export_edit, shading_levels, shading_scale
-from tasks.rendering.edits import read_edit
-from tasks.rendering.render import EditArrays, curve_tables, render_edit, shading_gains
+from attune.edit_export import cube_1d, cube_3d, cube_error, export_edit, shading_levels, shading_scale
+from attune.edits import read_edit
+from attune.render import EditArrays, curve_tables, render_edit, shading_gains
 
 
 def random_edit(knots: int, *, shading: str = "symmetric", limit: float = 1.6) -> EditArrays:

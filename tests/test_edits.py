@@ -1,4 +1,4 @@
-"""Witnesses of tasks.rendering.edits: the ends of a strength, the walk between, hand-drawn curves, and JSON to the last bit."""
+"""Witnesses of attune.edits: the ends of a strength, the walk between, hand-drawn curves, and JSON to the last bit."""
 
 import json
 from dataclasses import replace
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.rendering.edits import CHANNELS, LUMA, adjust_edit, edit_from_json, edit_to_json, grey_edit, parse_points, read_edit, write_edit
-from tasks.rendering.render import EditArrays, curve_tables, render_edit, shading_gains
+from attune.edits import CHANNELS, LUMA, adjust_edit, edit_from_json, edit_to_json, grey_edit, parse_points, read_edit, write_edit
+from attune.render import EditArrays, curve_tables, render_edit, shading_gains
 
 
 def random_edit(*, seed: int = 0, knots: int = 16, shading: str = "symmetric", limit: float = 1.6) -> EditArrays:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from skimage.metrics import structural_similarity
 
+from attune.images import encode_png
 from models.harmonizer import HarmonizerConfig, build_harmonizer
 from tasks.evaluate import evaluate, evaluate_harmonizer
 from tasks.evaluation import leaderboard
@@ -26,7 +27,6 @@ from tasks.evaluation.metrics import FLAVOURS, score_flavours
 from tasks.evaluation.protocols import read_example
 from tasks.evaluation.standings import compare_with_others, leaderboards_for
 from tasks.harmonizer_files import load_harmonizer, save_harmonizer
-from tasks.images import encode_png
 from tasks.index import COMPOSITES, PAIRS, TABLES, read_index, write_table
 from tasks.params import Benchmark, Params
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from attune.images import encode_png
 from tasks.augmentation.domains import UNION, checkpoint_folder
 from tasks.augmentation.pairs import choose_rows
 from tasks.finetune_syconet import finetune_syconet
 from tasks.fit_syconet import fit_syconet
-from tasks.images import encode_png
 from tasks.index import PAIRS, write_table
 from tasks.params import Params
 from tasks.syconet_files import load_syconet

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from attune.images import encode_jpeg, encode_png, read_image
 from models.syconet import SycoNet
 from tasks.evaluation.findings import read_findings
 from tasks.fit_syconet import fit_syconet
-from tasks.images import encode_jpeg, encode_png, read_image
 from tasks.index import PAIRS, read_index, write_table
 from tasks.params import Params
 from tasks.syconet_files import load_syconet

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from tasks.framing import Frame, draw_frames, resample
-from tasks.images import to_tensor
+from tasks.tensors import to_tensor
 
 SIDE = 40
 

@@ -1,4 +1,4 @@
-"""Witnesses of tasks.rendering.harmonize: the model's own answer, what must not change, and what is refused."""
+"""Witnesses of tasks.harmonize: the model's own answer, what must not change, and what is refused."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from attune.shrinking import shrink_levels
 from models.harmonizer import Harmonizer, HarmonizerConfig, build_harmonizer
-from tasks.images import to_tensor, to_uint8
-from tasks.rendering.harmonize import harmonize_image, predict_edit, shrink_levels
+from tasks.harmonize import harmonize_image, predict_edit
+from tasks.tensors import to_tensor, to_uint8
 
 SIZE = 32
 

@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageCms, ImageOps
 from skimage.metrics import peak_signal_noise_ratio
 
-from tasks.images import (
+from attune.images import (
     decode_grey,
     decode_image,
     decode_mask,
@@ -30,10 +30,9 @@ from tasks.images import (
     read_shrunk,
     resize_image,
     shrink_to,
-    to_tensor,
-    to_uint8,
 )
-from tasks.rejects import BadSample, RejectReason
+from attune.rejects import BadSample, RejectReason
+from tasks.tensors import to_tensor, to_uint8
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.images import encode_png
+from attune.images import encode_png
 from tasks.params import Params
 from tasks.retraining import batches
 from tasks.retraining.batches import Batch, link_files, merge_lists, put_aside, take_in

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attune.images import encode_jpeg, encode_png, read_image, read_mask, resize_image
+from attune.rejects import BadSample, RejectReason
 from tasks.color.difference import foreground_mse
 from tasks.color.recolor import Retouch, apply_retouch
 from tasks.color.transfer import TRANSFERS, bounding_box
-from tasks.images import encode_jpeg, encode_png, read_image, read_mask, resize_image
 from tasks.index import read_index
 from tasks.ingest import SOURCES, finish_ingest, plan_ingest, settle_ingest
 from tasks.ingestion import check_cache, check_chunks, composite_chunks
@@ -21,7 +22,6 @@ from tasks.ingestion.checks import check_image, check_mask
 from tasks.ingestion.composite_chunks import compose_chunk
 from tasks.ingestion.kept_work import DoneChunk, iterate_results
 from tasks.params import SourceName
-from tasks.rejects import BadSample, RejectReason
 from tasks.sources.iharmony4 import read_lists, write_lists
 
 NUM_PHOTOS = 8

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.rendering.jpeg_writing import MAX_INTERVAL, SAMPLINGS, STRIP_ROWS, encode_jpeg, quality_of, strip_shape
-from tasks.rendering.photo import Coding, Metadata
+from attune.jpeg_writing import MAX_INTERVAL, SAMPLINGS, STRIP_ROWS, encode_jpeg, quality_of, strip_shape
+from attune.photo import Coding, Metadata
 
 OWN_TABLES = (tuple(range(3, 67)), tuple(range(9, 73)))  # of no standard quality
 

@@ -8,8 +8,8 @@ import torch
 
 from models.syconet import SycoNet, SycoNetConfig
 from tasks.augmentation.latent import has_collapsed, measure_latent
-from tasks.images import to_tensor
 from tasks.sample import PairBatch
+from tasks.tensors import to_tensor
 
 Draw = Callable[..., np.ndarray]
 SMALL = SycoNetConfig(size=16, latent_dim=2, num_luts=2, lut_dim=4, width=4)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.lut import apply_lut, identity_lut
-from tasks.images import to_tensor, to_uint8
 from tasks.lut_kernel import apply_lut_uint8
+from tasks.tensors import to_tensor, to_uint8
 
 Draw = Callable[..., np.ndarray]
 

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from tasks.images import encode_jpeg, encode_png
+from attune.images import encode_jpeg, encode_png
+from attune.rejects import RejectReason
 from tasks.index import read_index
 from tasks.ingest import finish_ingest, plan_ingest, settle_ingest
 from tasks.ingestion.check_chunks import check_chunk
 from tasks.ingestion.composite_chunks import compose_chunk
-from tasks.rejects import RejectReason
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")  # Pillow says of broken EXIF what the outcome says too
 

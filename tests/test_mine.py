@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tasks.files import write_bytes
-from tasks.images import decode_image, encode_jpeg, encode_png
+from attune.files import write_bytes
+from attune.images import decode_image, encode_jpeg, encode_png
 from tasks.index import PHOTOGRAPHS, read_table, write_table
 from tasks.mine import REJECTS, finish_mine, plan_mine, render_shard
 from tasks.mining.object_analysis import analyse_objects

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attune.files import write_bytes
+from attune.images import decode_image, encode_png
 from flows import mine
-from tasks.files import write_bytes
-from tasks.images import decode_image, encode_png
 
 
 class Run:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from skimage.color import deltaE_ciede2000, rgb2lab
 from sklearn.metrics import roc_auc_score
 
+from attune.images import encode_png
 from models.harmonizer import Harmonizer, HarmonizerConfig, ParametricHarmonizer, build_harmonizer
 from models.small_nets import SmallCurveNet
 from tasks.evaluation.baselines import do_nothing, lab_shift
@@ -26,7 +27,6 @@ from tasks.evaluation.naturalness import (
     naturalness_findings,
     photographs_changed,
 )
-from tasks.images import encode_png
 from tasks.index import COMPOSITES, PAIRS, PHOTOGRAPHS, write_table
 from tasks.params import Params
 

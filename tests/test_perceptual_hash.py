@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.images import decode_grey, decode_image, encode_jpeg, resize_image
+from attune.images import decode_grey, decode_image, encode_jpeg, resize_image
 from tasks.ingestion.perceptual_hash import NUM_BITS, SAMPLES, SIDE, hash_distance, hash_square, perceptual_hash
 
 

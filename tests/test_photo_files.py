@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tasks.rendering.photo import Coding, Metadata, Photo, turn_back, turn_upright
-from tasks.rendering.photo_files import read_header, read_photo, read_photo_mask
-from tasks.rendering.photo_writing import encode_photo, write_photo
+from attune.photo import Coding, Metadata, Photo, turn_back, turn_upright
+from attune.photo_files import read_header, read_photo, read_photo_mask
+from attune.photo_writing import encode_photo, write_photo
 
 SUFFIXES = (".png", ".tif", ".webp", ".jpg")
 XMP, PHOTOSHOP = b"<x:xmpmeta>caption</x:xmpmeta>", b"8BIM\x04\x04\x00\x00\x00\x00\x00\x04\x1c\x02\x00\x00"

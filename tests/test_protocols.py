@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from attune.images import encode_png
 from tasks.evaluation.protocols import RESIZES, at_size, describe, read_example
-from tasks.images import encode_png
 from tasks.params import Benchmark
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.images import encode_jpeg, encode_png, read_image, read_mask
+from attune.images import encode_jpeg, encode_png, read_image, read_mask
 from tasks.sources.realhm import find_items, list_realhm
 
 HEIGHT, WIDTH = 60, 80

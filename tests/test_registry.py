@@ -14,14 +14,14 @@ import pytest
 import torch
 from test_dvc import imported_files
 
-from apps.cli import main as attune
+from attune.cli import main as attune
+from attune.images import decode_image, encode_png
 from flows import registry
 from flows.registry import CHALLENGER, CHAMPION, PREVIOUS, REQUIREMENTS, fetch_artifact, fetch_model, find_version, list_versions
 from flows.tracking import open_store, tracked_execution
 from models.harmonizer import HarmonizerConfig, build_harmonizer
+from tasks.harmonize import harmonize_image
 from tasks.harmonizer_files import load_harmonizer, save_harmonizer
-from tasks.images import decode_image, encode_png
-from tasks.rendering.harmonize import harmonize_image
 
 # --- Without MLflow ---------------------------------------------------------------------------------------------------------------------
 
@@ -52,7 +52,7 @@ def test_the_pinned_requirements_are_what_the_served_code_imports(repository: Pa
         for alias in node.names
     }
     owners = packages_distributions()
-    needed = [{name.lower() for name in owners[root]} for root in roots - sys.stdlib_module_names - {"tasks", "models"}]
+    needed = [{name.lower() for name in owners[root]} for root in roots - sys.stdlib_module_names - {"attune", "tasks", "models"}]
     assert all(names & set(REQUIREMENTS) for names in needed), needed
     assert set(REQUIREMENTS) <= set().union(*needed)
     assert all(pin.count("==") == 1 for pin in registry.pinned_requirements())

@@ -8,12 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attune import render
+from attune.render import EditArrays, curve_tables, render_edit, shading_gains
 from models.curves import apply_curves
 from models.harmonizer import Edit, HarmonizerConfig, ParametricHarmonizer
 from models.shading import shading_map
-from tasks.images import to_tensor, to_uint8
-from tasks.rendering import render
-from tasks.rendering.render import EditArrays, curve_tables, edit_arrays, render_edit, shading_gains
+from tasks.harmonize import edit_arrays
+from tasks.tensors import to_tensor, to_uint8
 
 FORMS = ["compiled", "opencv"]
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from attune.images import encode_png
+from attune.render import render_edit
 from models.harmonizer import Harmonizer, HarmonizerConfig, build_harmonizer
 from tasks.evaluation.measurements import HARMONIZED, Changed, Scored
 from tasks.evaluation.metrics import score_flavours
 from tasks.evaluation.report_cases import MAX_SIDE, make_cases, make_real_cases
-from tasks.images import encode_png
 from tasks.params import Benchmark
-from tasks.rendering.render import render_edit
 
 BENCHMARK = Benchmark(source="photos", subset="*", size=48, resize="pillow_bilinear")
 

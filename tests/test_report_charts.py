@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from attune.render import EditArrays
 from tasks.evaluation.findings import Estimate, Finding
 from tasks.evaluation.report_page.charts import (
     IntervalRow,
@@ -26,7 +27,6 @@ from tasks.evaluation.report_page.charts import (
 from tasks.evaluation.report_page.formats import label_of, number, sentence, share, slug, table_of
 from tasks.evaluation.report_page.line_chart import line_chart
 from tasks.evaluation.report_page.pictures import gain_range, outline, shading_picture
-from tasks.rendering.render import EditArrays
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 

@@ -17,13 +17,13 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 
+from attune.render import EditArrays
 from tasks.evaluation.evaluation_report import Audit, BenchmarkReport, Case, Comparison, Leaderboard, LeaderboardRow, RealReport, Report
 from tasks.evaluation.findings import Estimate, Finding
 from tasks.evaluation.measurements import Changed, Scored, summarize
 from tasks.evaluation.metrics import score_flavours
 from tasks.evaluation.report_page.page import render_page, write_page
 from tasks.evaluation.report_page.pictures import encode_cases
-from tasks.rendering.render import EditArrays
 
 EVIL = "<script>document.title='owned'</script>"
 RED, GREEN, BLUE = (200, 40, 40), (40, 160, 60), (40, 60, 200)

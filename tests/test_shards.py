@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tasks.images import decode_image
+from attune.images import decode_image
 from tasks.sample import Pair, RealComposite
 from tasks.shards import (
     EncodedSample,

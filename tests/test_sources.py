@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.rejects import BadSample, RejectReason
+from attune.rejects import BadSample, RejectReason
 from tasks.sources.composites import list_composites
 from tasks.sources.iharmony4 import CompositeName, list_iharmony4, parse_name, read_lists, write_lists
 from tasks.sources.listing import check_inside, safe_key

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.files import read_json
-from tasks.images import read_image, read_mask
+from attune.files import read_json
+from attune.images import read_image, read_mask
 from tasks.params import load_params
 from tasks.sources import starter
 from tasks.sources.starter import (

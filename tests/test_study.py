@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.images import encode_jpeg, encode_png
+from attune.images import encode_jpeg, encode_png
 from tasks.user_study.study import MASKS, Study, next_comparison, picture_token, read_study
 from tasks.user_study.votes import Vote
 

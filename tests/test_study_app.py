@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import uvicorn
 
-from apps.study import HEADERS, MAX_BODY, Poll, create_app
-from tasks.images import encode_jpeg, encode_png
+from attune.images import encode_jpeg, encode_png
 from tasks.user_study.bradley_terry import fit_scores
+from tasks.user_study.page_server import HEADERS, MAX_BODY, Poll, create_app
 from tasks.user_study.scores import score_study
 from tasks.user_study.study import MASKS, Study, read_study
 from tasks.user_study.votes import read_votes
@@ -233,8 +233,8 @@ def test_what_is_no_ballot_is_refused(untouched: Served, body: bytes, headers: d
 
 
 @pytest.mark.parametrize("path", [
-    "/picture/../study.py", "/picture/..%2f..%2fvotes.jsonl", "/picture/composite", "/../apps/study.py", "/..%2fstudy.py", "/study.py",
-    "/picture/%2fetc%2fpasswd", "/docs", "/openapi.json", "/study_page/study.js",
+    "/picture/../page_server.py", "/picture/..%2f..%2fvotes.jsonl", "/picture/composite", "/../page_server.py", "/..%2fpage_server.py",
+    "/page_server.py", "/picture/%2fetc%2fpasswd", "/docs", "/openapi.json", "/study_page/study.js",
 ])
 def test_no_request_reaches_another_file(untouched: Served, path: str) -> None:
     assert untouched.ask("GET", path)[0] == 404

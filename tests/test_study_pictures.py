@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
+from attune.images import encode_png, read_image, read_mask, resize_image
 from tasks.evaluation.baselines import BASELINES, lab_shift
 from tasks.evaluation.methods import Methods
-from tasks.images import encode_png, read_image, read_mask, resize_image
 from tasks.index import COMPOSITES, PHOTOGRAPHS, read_table, write_table
 from tasks.mine import plan_mine
 from tasks.mining.recipes import RECIPES, render_recipe

@@ -8,9 +8,9 @@ import torch
 
 from models.lut import lut_monotonicity
 from tasks.augmentation.syconet_training import SycoNetTrainer, reconstruct, starting_tables
-from tasks.images import to_tensor
 from tasks.params import Params
 from tasks.sample import PairBatch
+from tasks.tensors import to_tensor
 
 Draw = Callable[..., np.ndarray]
 Configure = Callable[..., Params]

@@ -11,12 +11,13 @@ import pytest
 import torch
 from short_training import SIZE, make_pairs, short_training
 
+from attune.images import read_image
 from tasks.harmonizer_files import load_harmonizer
-from tasks.images import read_image, to_tensor
 from tasks.loader import read_pairs
 from tasks.params import Params
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.shards import encode_pair, write_manifest, write_shard
+from tasks.tensors import to_tensor
 from tasks.train import train
 from tasks.training.batch_changes import BatchChanges
 from tasks.training.schedules import is_adversarial, learning_rate

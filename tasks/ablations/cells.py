@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from attune.files import read_json, write_json
 from tasks.ablations.judge import NATURAL, judge_composites, load_judge
 from tasks.ablations.measuring import measure_pairs
 from tasks.ablations.plans import CellPlan, with_values
@@ -13,7 +14,6 @@ from tasks.evaluation.baselines import BASELINES
 from tasks.evaluation.measurements import COMPOSITE
 from tasks.evaluation.methods import Methods
 from tasks.evaluation.naturalness import measure_naturalness
-from tasks.files import read_json, write_json
 from tasks.harmonizer_files import load_harmonizer
 from tasks.params import Params
 from tasks.train import train

@@ -19,12 +19,12 @@ from tasks.ablations.plans import CellPlan, with_values
 from tasks.checkpoints import load_model, save_model
 from tasks.evaluation.methods import Methods
 from tasks.evaluation.protocols import Example, read_example
-from tasks.images import to_tensor
 from tasks.index import read_index
 from tasks.loader import Decoded, iter_composite_batches
 from tasks.params import Benchmark, Params
 from tasks.sample import CompositeBatch
 from tasks.seeds import derive_seed, numpy_generator
+from tasks.tensors import to_tensor
 from tasks.training.batch_changes import mirrored_composites
 
 NATURAL = "natural photographs"

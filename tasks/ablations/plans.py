@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from attune.files import read_json, write_json
 from tasks.ablations.study_params import STUDIES, Changes, StudyName, StudyParams
 from tasks.code_digest import code_digest
-from tasks.files import read_json, write_json
 from tasks.params import Params, Section
 
 Part = Literal["syconet", "shards", "mined"]

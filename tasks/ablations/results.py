@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from attune.files import read_json
 from tasks.ablations.measuring import METHOD, SUBSET, WHOLE
 from tasks.ablations.plans import SUMMARY
 from tasks.evaluation.findings import Estimate
 from tasks.evaluation.measurements import COMPOSITE
-from tasks.files import read_json
 
 BASELINES = "baselines"  # beside the cells' results
 

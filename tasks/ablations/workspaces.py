@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from attune.files import write_json
 from tasks.ablations.plans import SUMMARY, WorkspacePlan, with_values
 from tasks.augment import finish_augment, plan_augment, write_pair_shard
-from tasks.files import write_json
 from tasks.fit_syconet import fit_syconet
 from tasks.index import TABLES, read_index, write_table
 from tasks.mine import finish_mine, plan_mine, render_shard

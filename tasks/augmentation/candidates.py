@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from attune.images import resize_image
 from models.syconet import SycoNet
 from tasks.augmentation.domains import Row, SycoNets
 from tasks.augmentation.faults import Image, Mask, find_faults
 from tasks.harmonizer_files import load_harmonizer
-from tasks.images import resize_image, to_tensor
 from tasks.lut_kernel import apply_lut_uint8
 from tasks.params import Params
 from tasks.seeds import derive_seed
+from tasks.tensors import to_tensor
 
 
 @dataclass(frozen=True)

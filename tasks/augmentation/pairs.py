@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 
+from attune.images import read_image, read_mask, resize_image
 from tasks.augmentation.domains import UNION, Row, in_domain
-from tasks.images import read_image, read_mask, resize_image, to_tensor
 from tasks.index import read_index
 from tasks.params import Params
 from tasks.sample import PairBatch
 from tasks.seeds import numpy_generator
+from tasks.tensors import to_tensor
 
 Stacks = dict[str, UInt8[np.ndarray, "..."]]
 

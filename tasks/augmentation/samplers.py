@@ -8,9 +8,9 @@ from jaxtyping import Float32, UInt8
 
 from models.lut import identity_lut, smooth_noise
 from models.syconet import SycoNet
-from tasks.images import to_tensor, to_uint8
 from tasks.lut_kernel import apply_lut_uint8
 from tasks.seeds import derive_seed, numpy_generator, torch_generator
+from tasks.tensors import to_tensor, to_uint8
 from tasks.tones import apply_tones, draw_tones
 
 Images = UInt8[np.ndarray, "B S S 3"]

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attune.images import read_image, read_mask, shrink_to
 from models.syconet import SycoNet
 from tasks.augmentation.domains import Row
 from tasks.augmentation.pairs import read_pairs, to_batch
-from tasks.images import read_image, read_mask, shrink_to
 from tasks.lut_kernel import apply_lut_uint8
 from tasks.params import Params
 from tasks.seeds import torch_generator

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from attune.images import resize_image
 from models.harmonizer import Harmonizer
 from tasks.evaluation.baselines import lab_shift
 from tasks.evaluation.evaluation_report import chosen_cases
 from tasks.evaluation.measurements import COMPOSITE, HARMONIZED, Changed, Scored
 from tasks.evaluation.methods import harmonize_examples
 from tasks.evaluation.protocols import describe, read_example
-from tasks.images import resize_image
 from tasks.params import Benchmark
 from tasks.sheets import Cell, Row, write_sheet
 

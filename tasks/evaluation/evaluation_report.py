@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from attune.files import write_bytes
+from attune.render import EditArrays
 from tasks.evaluation.findings import Finding
 from tasks.evaluation.measurements import HARMONIZED, Changed, Scored, Summary
-from tasks.files import write_bytes
-from tasks.rendering.render import EditArrays
 
 
 @dataclass(frozen=True)

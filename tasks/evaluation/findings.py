@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from tasks.files import write_bytes
+from attune.files import write_bytes
 
 FOLDER = "findings"  # below `paths.metrics`
 STRICT = ConfigDict(extra="forbid")

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from attune.files import written_atomically
 from tasks.evaluation.metrics import (
     BUCKETS,
     FLAVOURS,
@@ -22,7 +23,6 @@ from tasks.evaluation.metrics import (
     relative_to,
 )
 from tasks.evaluation.statistics import bootstrap_interval
-from tasks.files import written_atomically
 from tasks.seeds import numpy_generator
 
 COMPOSITE, HARMONIZED, CHAMPION = "composite", "harmonized", "champion"  # methods: do nothing, the harmonizer, the one that it has to beat

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from attune.images import read_image
 from models.harmonizer import Harmonizer, ParametricHarmonizer
 from tasks.evaluation.baselines import BASELINES, Baseline
 from tasks.evaluation.measurements import CHAMPION, COMPOSITE, HARMONIZED
 from tasks.evaluation.protocols import Example, at_size
+from tasks.harmonize import harmonize_image
 from tasks.harmonizer_files import load_harmonizer
-from tasks.images import read_image, to_tensor, to_uint8
 from tasks.params import Benchmark, Params
-from tasks.rendering.harmonize import harmonize_image
+from tasks.tensors import to_tensor, to_uint8
 
 Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -73,7 +74,7 @@ def harmonize_examples(model: Harmonizer, examples: Sequence[Example], *, native
     """The model's answers at the examples' own sizes, sRGB-encoded, rounded to nearest.
 
     Examples of one size are one batch, over the plate in a model that takes one. native: they may be large and of any sizes; each edit is
-    predicted at the model's size and applied to the file's pixels (tasks/rendering/harmonize.py), over the composite itself.
+    predicted at the model's size and applied to the file's pixels (tasks/harmonize.py), over the composite itself.
     Raises ValueError naming the first example without a plate if the model needs them.
     """
     plates = _plates(examples) if model.config.plate else []

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from attune.images import read_image, read_mask, resize_image
 from models.harmonizer import Harmonizer
 from tasks.color.difference import delta_e_2000, lab_from_srgb
 from tasks.evaluation.appearance_probe import Looks, Probe, exchange_surroundings, measure_looks, train_probe
@@ -26,7 +27,6 @@ from tasks.evaluation.measurements import COMPOSITE, HARMONIZED
 from tasks.evaluation.methods import Methods, harmonize_batch, harmonizer_alone
 from tasks.evaluation.metrics import HARD_LEVEL
 from tasks.evaluation.statistics import bootstrap_interval
-from tasks.images import read_image, read_mask, resize_image
 from tasks.index import read_index
 from tasks.params import Params
 from tasks.seeds import numpy_generator

@@ -24,8 +24,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from attune.images import read_image, read_mask, resize_image
 from tasks.evaluation.metrics import HARD_LEVEL
-from tasks.images import read_image, read_mask, resize_image
 from tasks.index import read_index
 from tasks.params import Benchmark, Params
 

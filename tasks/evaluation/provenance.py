@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tasks.files import read_json
+from attune.files import read_json
 from tasks.params import Params
 
 PACKAGES = ("attune", "torch", "numpy", "opencv-python-headless", "pillow", "numba", "pyarrow")

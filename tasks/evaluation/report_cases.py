@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from attune.images import read_image, read_mask, resize_image
+from attune.render import EditArrays
 from models.harmonizer import Harmonizer, ParametricHarmonizer
 from tasks.evaluation.evaluation_report import Case, chosen_cases
 from tasks.evaluation.measurements import HARMONIZED, Changed, Scored
 from tasks.evaluation.protocols import Example, read_example
-from tasks.images import read_image, read_mask, resize_image, to_tensor, to_uint8
+from tasks.harmonize import edit_arrays
 from tasks.params import Benchmark
-from tasks.rendering.render import EditArrays, edit_arrays
+from tasks.tensors import to_tensor, to_uint8
 
 MAX_SIDE = 640  # px, a picture's longer side
 

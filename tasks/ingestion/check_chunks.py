@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from attune.rejects import BadSample
 from tasks.ingestion.check_cache import Verdict, check_key, rules_digest
 from tasks.ingestion.checks import CheckedImage, check_composite, check_image, check_mask, check_pair, check_retouch, photograph_row
 from tasks.ingestion.kept_work import DoneChunk, WorkChunk, iterate_results, read_chunk, work_key, write_chunk, write_results
 from tasks.params import Ingest, Params
-from tasks.rejects import BadSample
 from tasks.sources.candidates import Candidate, CompositeCandidate, PairCandidate, PhotographCandidate, RetouchCandidate
 
 CHUNK_PHOTOGRAPHS = 100  # the unit of retry and of resuming: seconds of work, which a verdict of each sample ends

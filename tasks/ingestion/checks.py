@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from attune.images import decode_grey, decode_image, decode_mask, read_bytes
+from attune.rejects import BadSample, RejectReason
 from tasks.color.difference import FOREGROUND, foreground_mse
-from tasks.images import decode_grey, decode_image, decode_mask, read_bytes
 from tasks.ingestion.perceptual_hash import SAMPLES, perceptual_hash
 from tasks.params import Ingest
-from tasks.rejects import BadSample, RejectReason
 from tasks.sources.candidates import CompositeCandidate, PairCandidate, PhotographCandidate, RetouchCandidate
 
 PUBLISHED = "published"  # the method of pairs that must stay comparable with others' results

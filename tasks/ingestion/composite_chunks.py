@@ -18,9 +18,9 @@ from uuid import uuid4
 import numpy as np
 from jaxtyping import UInt8
 
+from attune.files import read_json, write_json
+from attune.images import read_mask, read_shrunk
 from tasks.code_digest import code_digest
-from tasks.files import read_json, write_json
-from tasks.images import read_mask, read_shrunk
 from tasks.ingestion.kept_work import DoneChunk, WorkChunk, iterate_results, keep_results, read_chunk, work_key, write_chunk, write_results
 from tasks.ingestion.object_composites import (
     Foreground,

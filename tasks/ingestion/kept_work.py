@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.files import read_json, write_bytes, written_atomically
+from attune.files import read_json, write_bytes, written_atomically
 
 KEPT = "kept"
 _BATCH_ROWS = 512  # that stand in memory together as Python objects

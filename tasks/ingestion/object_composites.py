@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from attune.images import decode_image, encode_jpeg, encode_png, shrink_to
+from attune.rejects import RejectReason
 from tasks.color.difference import FOREGROUND, foreground_mse
 from tasks.color.recolor import Illuminants
 from tasks.color.transfer import TRANSFERS
-from tasks.images import decode_image, encode_jpeg, encode_png, shrink_to
 from tasks.ingestion.references import Reference
 from tasks.ingestion.synthesis import Synthesized, choose_method, synthesize_composite
 from tasks.params import Synthesis
-from tasks.rejects import RejectReason
 from tasks.seeds import numpy_generator
 from tasks.sources.candidates import PhotographCandidate, describe_parameters
 from tasks.sources.iharmony4 import COMPOSITES, MASKS, TARGETS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from tasks.files import written_atomically
+from attune.files import written_atomically
 from tasks.splits import SPLITS
 
 if TYPE_CHECKING:

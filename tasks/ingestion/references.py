@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int32, UInt64
 
-from tasks.files import written_atomically
+from attune.files import written_atomically
 from tasks.seeds import derive_seed
 from tasks.sources.candidates import PhotographCandidate
 

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
-from tasks.files import clear_folder, write_bytes
-from tasks.images import read_mask, read_shrunk
+from attune.files import clear_folder, write_bytes
+from attune.images import read_mask, read_shrunk
 from tasks.ingestion.plots import KINDS, Kind, write_page
 from tasks.params import Params
 from tasks.sheets import Cell, Row, write_sheet

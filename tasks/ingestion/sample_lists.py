@@ -9,10 +9,10 @@ from sys import intern
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.files import read_json, write_json, written_atomically
+from attune.files import read_json, write_json, written_atomically
+from attune.rejects import RejectReason
 from tasks.index import BATCH_ROWS
 from tasks.ingestion.check_cache import check_key
-from tasks.rejects import RejectReason
 from tasks.sources.candidates import (
     Candidate,
     Candidates,

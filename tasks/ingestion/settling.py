@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from attune.rejects import RejectReason
 from tasks.ingestion.check_cache import Verdict
 from tasks.ingestion.composite_chunks import CheckedObject
 from tasks.ingestion.duplicates import group_duplicates
 from tasks.ingestion.leaks import LEFT_OUT, Placement, SourcePhotograph, audit_rows, place_photographs
 from tasks.ingestion.sample_lists import KINDS, read_list, read_listing_rejects, read_lists
 from tasks.params import Ingest
-from tasks.rejects import RejectReason
 from tasks.sources.candidates import Candidate, ListingReject, PhotographCandidate
 from tasks.splits import check_groups
 

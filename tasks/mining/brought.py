@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from tasks.images import read_image, read_mask
+from attune.images import read_image, read_mask
 from tasks.index import read_index
 from tasks.mining.compositing import to_frame
 from tasks.mining.gap import GAP_NAMES, measure_gap

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, UInt8
 
-from tasks.files import written_atomically
-from tasks.images import read_image, read_mask, shrink_to
+from attune.files import written_atomically
+from attune.images import read_image, read_mask, shrink_to
 from tasks.index import read_table
 from tasks.mining.compositing import mask_box, mask_contact, resample, ring_around, to_frame
 from tasks.mining.foregrounds import Reason, first_fault, mean_chroma, sharpness

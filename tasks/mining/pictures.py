@@ -10,8 +10,8 @@ from jaxtyping import Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from scipy.stats import wasserstein_distance
 
-from tasks.files import write_bytes
-from tasks.images import encode_png
+from attune.files import write_bytes
+from attune.images import encode_png
 from tasks.mining.gap import DIFFICULTIES, GAP_NAMES, gap_size
 from tasks.mining.recipes import render_recipe
 

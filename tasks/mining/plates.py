@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from tasks.images import read_image, shrink_to
+from attune.images import read_image, shrink_to
 from tasks.mining.compositing import PlateMethod, clean_plate, grow_mask, plate_quality, to_frame
 from tasks.mining.foregrounds import Reason
 from tasks.params import Mine

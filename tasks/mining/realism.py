@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from tasks.images import decode_image, encode_jpeg
+from attune.images import decode_image, encode_jpeg
 from tasks.mining.recipes import render_recipe
 
 _SIGMA = 1.0  # px of the low-pass that is taken away

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, UInt8
 
-from tasks.images import read_image, read_mask, shrink_to
+from attune.images import read_image, read_mask, shrink_to
 from tasks.mining.compositing import Box, Contact, Placement, clean_plate, cut_object, grow_mask, matte_in_frame, paste, to_frame
 from tasks.mining.gap import GAP_NAMES
 from tasks.mining.pairing import SCORE_NAMES

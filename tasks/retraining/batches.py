@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.files import write_bytes, written_atomically
+from attune.files import write_bytes, written_atomically
 from tasks.params import Params
 from tasks.sources.candidates import Candidates, CompositeCandidate, PhotographCandidate, RetouchCandidate
 from tasks.sources.composites import list_composites

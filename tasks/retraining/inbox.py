@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 
+from attune.rejects import BadSample, RejectReason
 from tasks.ingestion.checks import check_composite, check_image, check_mask, check_retouch
 from tasks.params import Ingest, Params
-from tasks.rejects import BadSample, RejectReason
 from tasks.retraining.batches import ASIDE, LISTERS, LISTS, Batch, ListRow, Sample, list_rows, source_folders, write_rows
 from tasks.sources.candidates import PhotographCandidate, RetouchCandidate
 from tasks.sources.listing import image_files, read_csv
@@ -25,7 +25,7 @@ class Left:
     """A file or folder that is not taken."""
 
     path: str
-    reason: str  # of `tasks.rejects.RejectReason`, or "layout"
+    reason: str  # of `attune.rejects.RejectReason`, or "layout"
     detail: str
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.rejects import RejectReason
+from attune.rejects import RejectReason
 
 PARAMETER_DIGITS = 6
 

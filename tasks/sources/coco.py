@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as run_lengths
 
-from tasks.files import write_json
-from tasks.images import encode_png
+from attune.files import write_json
+from attune.images import encode_png
+from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
-from tasks.rejects import BadSample, RejectReason
 from tasks.sources.candidates import Candidates, ListingReject, PhotographCandidate
 from tasks.sources.listing import check_inside, check_utf8, safe_key, source_folder
 from tasks.sources.prepared import clear_others, is_up_to_date, newest, write_prepared

@@ -10,8 +10,8 @@ of: composites on one background share a split).
 
 from pathlib import Path
 
+from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
-from tasks.rejects import BadSample, RejectReason
 from tasks.sources.candidates import Candidates, CompositeCandidate, ListingReject
 from tasks.sources.listing import find_named, find_stem, image_files, read_csv, required_folder, safe_key, source_folder
 

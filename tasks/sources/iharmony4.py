@@ -18,9 +18,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tasks.files import write_bytes
+from attune.files import write_bytes
+from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
-from tasks.rejects import BadSample, RejectReason
 from tasks.sources.candidates import Candidates, ListingReject, PairCandidate
 from tasks.sources.listing import IMAGE_SUFFIXES, check_inside, check_utf8, image_files, safe_key, source_folder
 from tasks.splits import SPLITS, choose_split

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
-from tasks.rejects import BadSample, RejectReason
 
 LONGEST_NAME = 160  # letters of a file's name that go into names of ours, which a file system lets be 255 bytes long
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})

@@ -12,8 +12,8 @@ Without a split, the hash of the group chooses one.
 
 from pathlib import Path
 
+from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
-from tasks.rejects import BadSample, RejectReason
 from tasks.sources.candidates import Candidates, ListingReject, PhotographCandidate
 from tasks.sources.listing import find_named, find_stem, image_files, read_csv, required_folder, safe_key, source_folder
 from tasks.splits import SPLITS

@@ -23,7 +23,7 @@ def is_up_to_date(path: Path, made_from: int) -> bool:
 def write_prepared(path: Path, data: bytes, *, made_from: int) -> None:
     """Write `data`, whole or not at all, under the modification time (ns) of what it was made from.
 
-    Unlike `tasks.files.write_bytes` it does not wait for the disk: there may be hundreds of thousands, and each can be made again.
+    Unlike `attune.files.write_bytes` it does not wait for the disk: there may be hundreds of thousands, and each can be made again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{path.name}")

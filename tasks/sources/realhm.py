@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from attune.images import encode_png, read_image, read_mask
+from attune.rejects import BadSample, RejectReason
 from tasks.color.transfer import paste
-from tasks.images import encode_png, read_image, read_mask
 from tasks.params import Params
-from tasks.rejects import BadSample, RejectReason
 from tasks.sources.candidates import Candidates, ListingReject, PairCandidate
 from tasks.sources.listing import check_utf8, safe_key, source_folder
 from tasks.sources.prepared import clear_others, is_up_to_date, newest, write_prepared

@@ -9,8 +9,8 @@ Where a pair has no mask its `mask_path` is the empty string, and whoever writes
 once the photograph before the retouch is the target, once the one after it.
 """
 
+from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
-from tasks.rejects import BadSample, RejectReason
 from tasks.sources.candidates import Candidates, ListingReject, RetouchCandidate
 from tasks.sources.listing import find_stem, image_files, required_folder, safe_key, source_folder
 

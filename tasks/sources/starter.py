@@ -24,11 +24,11 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from attune.files import clear_folder, read_json, write_bytes, write_json
+from attune.images import encode_png, read_image, shrink_to
 from tasks.color import difference, recolor
 from tasks.color.difference import foreground_mse
 from tasks.color.recolor import apply_retouch, random_retouch
-from tasks.files import clear_folder, read_json, write_bytes, write_json
-from tasks.images import encode_png, read_image, shrink_to
 from tasks.params import Params, Synthesis
 from tasks.seeds import numpy_generator
 from tasks.sources import scenes, shapes, textures

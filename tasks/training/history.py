@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tasks.files import written_atomically
+from attune.files import written_atomically
 
 
 class Means:

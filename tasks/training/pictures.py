@@ -8,11 +8,11 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from tasks.framing import resample
-from tasks.images import to_uint8
 from tasks.params import Params
 from tasks.sample import PairBatch
 from tasks.shards import ShardFolder, decode_composite
 from tasks.sheets import Cell, Row, write_sheet
+from tasks.tensors import to_uint8
 from tasks.training.validation import harmonize_pairs, score
 
 NUM_PAIRS, NUM_COMPOSITES = 6, 4

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attune.files import clear_folder, write_bytes
+from attune.images import encode_png, read_image, read_mask, resize_image, shrink_to
 from tasks.evaluation.methods import Methods
 from tasks.evaluation.protocols import Example
-from tasks.files import clear_folder, write_bytes
-from tasks.images import encode_png, read_image, read_mask, resize_image, shrink_to
 from tasks.index import read_index, read_table
 from tasks.mining.recipes import RECIPES, render_recipe
 from tasks.params import Params

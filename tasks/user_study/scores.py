@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from attune.files import write_json, written_atomically
 from tasks.evaluation.findings import Estimate, Finding, write_finding
-from tasks.files import write_json, written_atomically
 from tasks.params import Params
 from tasks.seeds import numpy_generator
 from tasks.user_study.bradley_terry import (

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from attune.files import write_bytes
 from tasks.evaluation.evaluation_report import Audit, Report
 from tasks.evaluation.findings import Finding
 from tasks.evaluation.report_page.charts import IntervalRow, axis, interval, interval_chart
@@ -17,7 +18,6 @@ from tasks.evaluation.report_page.formats import counted, fixed, kind_of, label_
 from tasks.evaluation.report_page.line_chart import line_chart
 from tasks.evaluation.report_page.pictures import encode_cases, encode_sheet
 from tasks.evaluation.report_page.views import benchmark_view, num_images, num_others, real_view
-from tasks.files import write_bytes
 
 PAGE, STYLE, SCRIPT = "page.html", "page.css", "page.js"
 INCLUDED = ("benchmark.html", "case.html", "macros.html", "real.html")  # by PAGE

@@ -15,8 +15,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from apps.batch import Folders
-    from apps.harmonizing import Job, Settings
+    from attune.batch import Folders
+    from attune.harmonizing import Job, Settings
 
 BATCH, HAND = "A whole folder", "The edit by hand"
 EXAMPLES = """
@@ -108,8 +108,8 @@ def harmonize(  # noqa: PLR0917
 
     EXIF, colour profile and captions are kept. Of a folder, what is finished is skipped.
     """
-    from apps.harmonizing import Settings
-    from tasks.rendering.edits import CHANNELS, parse_points
+    from attune.edits import CHANNELS, parse_points
+    from attune.harmonizing import Settings
 
     drawn = {name: text for name, text in zip(CHANNELS, (red, green, blue), strict=True) if text is not None}
     settings = Settings(
@@ -117,11 +117,11 @@ def harmonize(  # noqa: PLR0917
         curves={name: parse_points(text, name=f"--{name}") for name, text in drawn.items()},
     )
     if composites is not None and masks is not None and out is not None and composite is None and mask is None and plate is None:
-        from apps.batch import Folders
+        from attune.batch import Folders
 
         _harmonize_folder(Folders(composites, masks, out, plates, params), settings, model, jobs, overwrite=overwrite, dry_run=dry_run)
     elif composite is not None and mask is not None and out is not None and composites is None and masks is None and plates is None:
-        from apps.harmonizing import Job
+        from attune.harmonizing import Job
 
         _harmonize_one(Job(composite, mask, out, plate, params), settings, model, dry_run=dry_run)
     else:
@@ -142,9 +142,9 @@ def export(
 
     Then put the mask on the result.
     """
-    from tasks.rendering.edit_export import CUBE, CUBE_1D, EDIT, SHADING, export_edit, shading_scale
-    from tasks.rendering.edits import read_edit
-    from tasks.rendering.photo_files import read_header
+    from attune.edit_export import CUBE, CUBE_1D, EDIT, SHADING, export_edit, shading_scale
+    from attune.edits import read_edit
+    from attune.photo_files import read_header
 
     found = read_edit(edit)
     if like is not None:
@@ -163,7 +163,7 @@ def export(
 @app.command()
 def doctor(model: Model = None) -> None:
     """Check the installation: a line per part; exit code 1 if something that is needed is missing."""
-    from apps.doctor import examine
+    from attune.doctor import examine
 
     colors = {"ok": "green", "note": "yellow", "FAIL": "bold red"}
     failed = False
@@ -177,9 +177,9 @@ def doctor(model: Model = None) -> None:
 
 
 def _harmonize_one(job: "Job", settings: "Settings", model: str | None, *, dry_run: bool) -> None:
-    from apps.batch import Plan, foreseen_faults
-    from apps.harmonizing import harmonize_file
-    from tasks.rendering.photo_writing import format_of
+    from attune.batch import Plan, foreseen_faults
+    from attune.harmonizing import harmonize_file
+    from attune.photo_writing import format_of
 
     format_of(job.out)
     sources = [path for path in (job.composite, job.mask, job.plate, job.params) if path is not None]
@@ -200,7 +200,7 @@ def _harmonize_one(job: "Job", settings: "Settings", model: str | None, *, dry_r
 def _harmonize_folder(
     folders: "Folders", settings: "Settings", model: str | None, jobs: int, *, overwrite: bool, dry_run: bool
 ) -> None:
-    from apps.batch import foreseen_faults, plan_batch, run_batch
+    from attune.batch import foreseen_faults, plan_batch, run_batch
 
     single = folders.params is not None and folders.params.is_file()
     settings = _with_model(settings, model, wanted=not single)
@@ -236,7 +236,7 @@ def _harmonize_folder(
 def _with_model(settings: "Settings", model: str | None, *, wanted: bool) -> Any:
     from dataclasses import replace
 
-    from apps.chosen_model import find_model
+    from attune.chosen_model import find_model
 
     return replace(settings, model=find_model(model)) if wanted or model is not None else settings
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from tasks.rendering.photo import EXIF_MARK, PHOTOSHOP_MARK, Coding, Metadata
+from attune.photo import EXIF_MARK, PHOTOSHOP_MARK, Coding, Metadata
 
 XMP_MARK, ICC_MARK = b"http://ns.adobe.com/xap/1.0/\x00", b"ICC_PROFILE\x00"
 MAX_SEGMENT = 65533  # bytes of a segment's payload

@@ -8,14 +8,13 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
-from models.harmonizer import Edit, HarmonizerConfig
-from models.shading import ShadingMode, check_shading_limit
-from tasks.rendering.render_kernel import COMPILED, render_rows
+from attune.render_kernel import COMPILED, render_rows
 
 CUBIC = -0.75  # torch's bicubic kernel
 STRIP_BYTES = 1 << 20  # of float32 that the OpenCV form works on at once: what a core's cache holds
@@ -24,6 +23,7 @@ SERIES = tuple(1.0 / math.factorial(order) for order in range(9))
 
 Levels = UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]
 MaskLevels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
+ShadingMode = Literal["darken", "symmetric"]
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,14 @@ class EditArrays:
             raise ValueError(f"shading_limit is {self.shading_limit:g}; rendering takes at most {math.exp(MAX_EXPONENT):.0f}")
 
 
-def edit_arrays(edit: Edit, config: HarmonizerConfig, *, index: int = 0) -> EditArrays:
-    """The edit of one image of a batch, as arrays.
-
-    Curves of the published model have their knots at half pixels and are flat beyond them; twice as many spans hold the same curve.
-    """
-    curves, logits = (tensor[index].detach().cpu().double().numpy() for tensor in (edit.curves, edit.shading_logits))
-    if config.published:
-        knots = curves.shape[1]
-        inputs, at = np.linspace(0.0, 1.0, 2 * knots + 1), (np.arange(knots) + 0.5) / knots
-        curves = np.stack([np.interp(inputs, at, curve) for curve in curves])
-    return EditArrays(curves, logits[0], config.shading, config.shading_limit)
+def check_shading_limit(mode: str, limit: float) -> None:
+    """Raise ValueError unless `mode` is known and `limit` is in its range: (0, 1) for "darken", above 1 for "symmetric"."""
+    if mode not in ("darken", "symmetric"):
+        raise ValueError(f"shading is {mode!r}; it must be 'darken' or 'symmetric'")
+    if mode == "darken" and not 0 < limit < 1:
+        raise ValueError(f"shading_limit is {limit:g}; with shading 'darken' it must be between 0 and 1")
+    if mode == "symmetric" and not limit > 1:
+        raise ValueError(f"shading_limit is {limit:g}; with shading 'symmetric' it must be more than 1")
 
 
 def render_edit(image: Levels, mask: MaskLevels, edit: EditArrays, *, out: Levels | None = None, num_threads: int = 2) -> Levels:

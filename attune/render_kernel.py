@@ -1,4 +1,4 @@
-"""The loops of tasks/rendering/render.py, compiled: float32 for 8 bit, float64 for 16, without the GIL.
+"""The loops of attune/render.py, compiled: float32 for 8 bit, float64 for 16, without the GIL.
 
 A literal would be float64 and drag all else along; so every number comes from an array of the working type.
 Between two columns of the coarse grid a row of logits is one cubic polynomial, so that a pixel's logit costs three multiply-adds, and its
@@ -15,7 +15,7 @@ try:
 except ImportError:
     numba = None
 
-COMPILED = numba is not None  # if not, tasks/rendering/render.py has an OpenCV form
+COMPILED = numba is not None  # if not, attune/render.py has an OpenCV form
 CHUNK = 512  # px of a row that are worked on at once, or skipped at once
 
 
@@ -104,7 +104,7 @@ def _brighten_or_darken(values, series, numbers):  # type: ignore[no-untyped-def
 def render_rows(  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     image, mask, out, tables, rows, steps, starts, series, numbers, in_place, top, bottom,
 ):
-    """Rows `top` to `bottom` of the result; image and out as (height, 3 * width), the rest as `tasks.rendering.render` plans it.
+    """Rows `top` to `bottom` of the result; image and out as (height, 3 * width), the rest as `attune.render` plans it.
 
     in_place: image and out are one; what the mask excludes is not touched then.
     """

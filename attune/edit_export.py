@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt16
 
-from tasks.files import write_bytes, write_json
-from tasks.rendering.edits import edit_to_json
-from tasks.rendering.photo_writing import encode_png16
-from tasks.rendering.render import EditArrays, shading_gains
+from attune.edits import edit_to_json
+from attune.files import write_bytes, write_json
+from attune.photo_writing import encode_png16
+from attune.render import EditArrays, shading_gains
 
 CUBE, CUBE_1D, SHADING, EDIT = "curves.cube", "curves_1d.cube", "shading.png", "edit.json"
 MAX_CUBE = 65  # nodes per side that most readers take, Pillow among them

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.harmonizer import Harmonizer
+    from tasks.harmonize import TorchPredictor
 
 PROJECT = Path(__file__).resolve().parents[1]
 PARAMS, MODEL_FILE, CONFIG_FILE = "params.yaml", "model.pt", "config.json"
@@ -32,11 +32,12 @@ def find_model(reference: str | None) -> Path:
 
 
 @cache
-def load_model(folder: Path) -> "Harmonizer":
+def load_model(folder: Path) -> "TorchPredictor":
     """The harmonizer of a folder, loaded once."""
+    from tasks.harmonize import TorchPredictor
     from tasks.harmonizer_files import load_harmonizer
 
-    return load_harmonizer(folder)[0]
+    return TorchPredictor(load_harmonizer(folder)[0])
 
 
 def _trained_model() -> Path:

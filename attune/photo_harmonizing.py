@@ -1,29 +1,40 @@
 """A file's picture harmonized in its own encoding: colour profile, transparency and grey seen to."""
 
 from dataclasses import replace
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from models.harmonizer import Harmonizer
-from tasks.images import MaskImage, RgbImage
-from tasks.rendering.color_profiles import carry_edit, to_srgb
-from tasks.rendering.edits import grey_edit
-from tasks.rendering.harmonize import OVERSAMPLING, predict_edit, shrink_levels
-from tasks.rendering.photo import Photo
-from tasks.rendering.render import EditArrays, Levels, MaskLevels, render_edit
+from attune.color_profiles import carry_edit, to_srgb
+from attune.edits import grey_edit
+from attune.images import MaskImage, RgbImage
+from attune.photo import Photo
+from attune.render import EditArrays, Levels, MaskLevels, render_edit
+from attune.shrinking import OVERSAMPLING, shrink_levels
 
 
-def predict_photo_edit(model: Harmonizer, photo: Photo, mask: MaskImage, *, plate: RgbImage | None = None) -> EditArrays:
+class Predictor(Protocol):
+    """What proposes an edit."""
+
+    @property
+    def size(self) -> int:
+        """px, square: where edits are predicted."""
+
+    def predict_edit(self, composite: Levels, mask: MaskLevels, *, plate: Levels | None = None) -> EditArrays:
+        """The edit for the foreground of `composite`; ValueError if the pictures do not belong together or hold nothing to harmonize."""
+
+
+def predict_photo_edit(model: Predictor, photo: Photo, mask: MaskImage, *, plate: RgbImage | None = None) -> EditArrays:
     """The edit for a file's picture, in the file's own encoding: the network sees it in sRGB, over white where it is transparent.
 
-    mask: of the picture's size. plate: sRGB, of any size. A grey picture gets an edit that keeps it grey. Errors as `predict_edit`.
+    mask: of the picture's size. plate: sRGB, of any size. A grey picture gets an edit that keeps it grey. Errors as the model's.
     """
     if photo.pixels.shape[:2] != mask.shape:
         raise ValueError(f"picture {photo.pixels.shape} and mask {mask.shape} do not belong together")
-    side = OVERSAMPLING * model.config.size
+    side = OVERSAMPLING * model.size
     small = shrink_levels(photo.pixels, side) if photo.alpha is None else _over_white(photo.pixels, photo.alpha, side)
-    edit = predict_edit(model, to_srgb(small, photo.metadata.icc), shrink_levels(mask, side), plate=plate)
+    edit = model.predict_edit(to_srgb(small, photo.metadata.icc), shrink_levels(mask, side), plate=plate)
     carried = carry_edit(edit, photo.metadata.icc)
     return grey_edit(carried) if photo.grey else carried
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageCms
 
-from tasks.rendering.render import EditArrays
+from attune.render import EditArrays
 
 NUM_SAMPLES = 4096  # of a tone curve
 NUM_KNOTS = 256  # of a carried curve: exact at every 8-bit level

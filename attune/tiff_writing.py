@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from tasks.rendering.photo import ICC_TAG, PHOTOSHOP_TAG, XMP_TAG, Metadata
+from attune.photo import ICC_TAG, PHOTOSHOP_TAG, XMP_TAG, Metadata
 
 ZLIB_LEVEL = 6
 STRIP_ROWS = 64

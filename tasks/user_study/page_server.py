@@ -190,7 +190,7 @@ def serve(params: Params, pictures: Path, votes: Path, *, host: str, port: int) 
 
 
 def main() -> None:
-    """The command `python -m apps.study`."""
+    """The command `python -m tasks.user_study.page_server`."""
     parser = argparse.ArgumentParser(description="Ask people which of two harmonized pictures looks more natural.")
     parser.add_argument("--renew", action="store_true", help="make the pictures of study.methods anew; older votes count no more")
     parser.add_argument("--pictures", type=Path, help="a folder per method; default: pictures/ in study.folder, made if missing")

@@ -5,15 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from apps.chosen_model import find_model, load_model
-from tasks.files import write_bytes
-from tasks.images import MaskImage
-from tasks.rendering.edits import Points, adjust_edit, read_edit, write_edit
-from tasks.rendering.photo import Photo
-from tasks.rendering.photo_files import read_photo, read_photo_mask, read_photo_plate
-from tasks.rendering.photo_harmonizing import fit_mask, predict_photo_edit, render_photo
-from tasks.rendering.photo_writing import encode_photo, format_of
-from tasks.rendering.render import EditArrays
+from attune.chosen_model import find_model, load_model
+from attune.edits import Points, adjust_edit, read_edit, write_edit
+from attune.files import write_bytes
+from attune.images import MaskImage
+from attune.photo import Photo
+from attune.photo_files import read_photo, read_photo_mask, read_photo_plate
+from attune.photo_harmonizing import fit_mask, predict_photo_edit, render_photo
+from attune.photo_writing import encode_photo, format_of
+from attune.render import EditArrays
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import UInt16
 from PIL import Image
 
-from tasks.files import write_bytes
-from tasks.rendering.jpeg_writing import encode_jpeg
-from tasks.rendering.photo import SUFFIXES, Coding, Metadata, Photo, turn_back
-from tasks.rendering.tiff_writing import encode_tiff
+from attune.files import write_bytes
+from attune.jpeg_writing import encode_jpeg
+from attune.photo import SUFFIXES, Coding, Metadata, Photo, turn_back
+from attune.tiff_writing import encode_tiff
 
 QUALITY = 95  # of JPEG and lossy WebP where the source names none; 4:4:4
 PNG_LEVEL = 3  # of compression

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from apps.chosen_model import find_model, load_model
+from attune.chosen_model import find_model, load_model
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_GB = 2.0
@@ -56,8 +56,8 @@ def _kernel() -> Finding:
     """Renders a known edit: a table that inverts, no shading."""
     import numpy as np
 
-    from tasks.rendering.render import EditArrays, render_edit
-    from tasks.rendering.render_kernel import COMPILED
+    from attune.render import EditArrays, render_edit
+    from attune.render_kernel import COMPILED
 
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, axis=2)
     began = time.perf_counter()
@@ -75,9 +75,9 @@ def _formats() -> Finding:
     """Writes and reads each kind of file."""
     import numpy as np
 
-    from tasks.rendering.photo import SUFFIXES, Coding, Metadata, Photo
-    from tasks.rendering.photo_files import read_photo
-    from tasks.rendering.photo_writing import write_photo
+    from attune.photo import SUFFIXES, Coding, Metadata, Photo
+    from attune.photo_files import read_photo
+    from attune.photo_writing import write_photo
 
     said = f"OpenCV {version('opencv-python-headless')}, Pillow {version('pillow')}: JPEG, PNG, TIFF, WebP, 16 bit"
     picture = np.arange(16 * 16 * 3, dtype=np.uint16).reshape(16, 16, 3) * 85

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from models.shading import ShadingMode
-from tasks.files import read_json, write_json
-from tasks.rendering.render import EditArrays
+from attune.files import read_json, write_json
+from attune.render import EditArrays, ShadingMode
 
 CHANNELS = ("red", "green", "blue")
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # Rec. 709

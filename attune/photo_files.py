@@ -1,8 +1,8 @@
 """A photographer's file as it is: pixels in the file's own encoding, 8 or 16 bit, with transparency, EXIF and colour profile.
 
-Unlike tasks/images.py, which makes every file sRGB for a network's eyes, nothing is converted here. Refused, with the reason: CMYK (an edit
-is made of RGB curves, and a way there and back would change the whole picture), float, 32-bit and 1-bit pixels, several frames or pages,
-channels beyond colour and transparency, and sizes over a limit that is checked before any pixel is decoded.
+Unlike attune/images.py, which makes every file sRGB for a network's eyes, nothing is converted here. Refused, with the reason: CMYK (an
+edit is made of RGB curves, and a way there and back would change the whole picture), float, 32-bit and 1-bit pixels, several frames or
+pages, channels beyond colour and transparency, and sizes over a limit that is checked before any pixel is decoded.
 """
 
 import io
@@ -18,8 +18,8 @@ import simplejpeg
 from jaxtyping import UInt8, UInt16
 from PIL import Image, JpegImagePlugin
 
-from tasks.images import DEFAULT_MAX_MEGAPIXELS, decode_image, decode_mask
-from tasks.rendering.photo import EXIF_MARK, PHOTOSHOP_MARK, PHOTOSHOP_TAG, TURNS, XMP_TAG, Coding, Metadata, Photo, turn_upright
+from attune.images import DEFAULT_MAX_MEGAPIXELS, decode_image, decode_mask
+from attune.photo import EXIF_MARK, PHOTOSHOP_MARK, PHOTOSHOP_TAG, TURNS, XMP_TAG, Coding, Metadata, Photo, turn_upright
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
 MAX_FILE_BYTES = 2 << 30
@@ -78,12 +78,12 @@ def read_mask_size(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 
 
 def read_photo_mask(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> UInt8[np.ndarray, "H W"]:
-    """The mask of a file by the rules of `tasks.images`, after the checks of this one."""
+    """The mask of a file by the rules of `attune.images`, after the checks of this one."""
     return decode_mask(read_checked(path, max_megapixels=max_megapixels), name=str(path), max_megapixels=max_megapixels)
 
 
 def read_photo_plate(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> UInt8[np.ndarray, "H W 3"]:
-    """A clean background, sRGB, by the rules of `tasks.images`, after the checks of this one."""
+    """A clean background, sRGB, by the rules of `attune.images`, after the checks of this one."""
     return decode_image(read_checked(path, max_megapixels=max_megapixels), name=str(path), max_megapixels=max_megapixels)
 
 

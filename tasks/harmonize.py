@@ -1,15 +1,16 @@
 """A picture of any size harmonized by a trained model: the edit is predicted at the network's size and applied at the picture's own."""
 
-import cv2
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
-from models.harmonizer import Harmonizer, ParametricHarmonizer
-from tasks.images import to_tensor
-from tasks.rendering.edits import adjust_edit
-from tasks.rendering.render import EditArrays, Levels, MaskLevels, edit_arrays, render_edit
+from attune.edits import adjust_edit
+from attune.render import EditArrays, Levels, MaskLevels, render_edit
+from attune.shrinking import OVERSAMPLING, shrink_levels
+from models.harmonizer import Edit, Harmonizer, HarmonizerConfig, ParametricHarmonizer
+from tasks.tensors import to_tensor
 
-OVERSAMPLING = 4  # the network's own antialiased shrinking starts from a picture of at most so many times its size
 FAINTEST = 1 / 255  # a mask that is fainter everywhere at the network's size holds nothing to harmonize
 
 
@@ -20,7 +21,7 @@ def harmonize_image(
 
     composite: sRGB-encoded, uint8 or uint16. mask: uint8 or uint16, its own full scale is foreground, soft edges allowed. plate: the clean
     background, sRGB-encoded, of any size, for models that take one; ignored by the others, and looked at only: no pixel of it is pasted.
-    strength: see `tasks.rendering.edits.adjust_edit`. The result has the composite's shape and type.
+    strength: see `attune.edits.adjust_edit`. The result has the composite's shape and type.
     Raises ValueError if shapes or types do not belong together, the mask holds no foreground or no background, the model takes a plate and
     none is given, or it has no edit that could be applied at another size.
     """
@@ -49,20 +50,35 @@ def predict_edit(model: Harmonizer, composite: Levels, mask: MaskLevels, *, plat
         return edit_arrays(model.predict(*tensors), model.config)
 
 
-def shrink_levels(picture: Levels | MaskLevels, side: int) -> np.ndarray:
-    """`picture` as uint8, squashed by area averaging so that no side is over `side` px; never enlarged.
+@dataclass(frozen=True)
+class TorchPredictor:
+    """A trained model as `attune.photo_harmonizing` asks it for edits."""
 
-    While it is far larger it is halved, which is six times as fast as one step; each halving rounds, so that noise may end two levels off.
+    model: Harmonizer
+
+    @property
+    def config(self) -> HarmonizerConfig:
+        """The model's shape."""
+        return self.model.config
+
+    @property
+    def size(self) -> int:
+        """px, square: where edits are predicted."""
+        return self.model.config.size
+
+    def predict_edit(self, composite: Levels, mask: MaskLevels, *, plate: Levels | None = None) -> EditArrays:
+        """As the function of this name."""
+        return predict_edit(self.model, composite, mask, plate=plate)
+
+
+def edit_arrays(edit: Edit, config: HarmonizerConfig, *, index: int = 0) -> EditArrays:
+    """The edit of one image of a batch, as arrays.
+
+    Curves of the published model have their knots at half pixels and are flat beyond them; twice as many spans hold the same curve.
     """
-    height, width = picture.shape[:2]
-    small = np.ascontiguousarray(picture)
-    while min(height, width) >= 2 * side:
-        height, width = -(-height // 2), -(-width // 2)
-        small = cv2.resize(small, (width, height), interpolation=cv2.INTER_AREA)
-    if max(height, width) > side:
-        small = cv2.resize(small, (min(width, side), min(height, side)), interpolation=cv2.INTER_AREA)
-    if small.dtype == np.uint16:
-        return np.asarray(np.rint(small / np.float32(257)).astype(np.uint8))
-    if small.dtype != np.uint8:
-        raise ValueError(f"pixels are {small.dtype}; they must be uint8 or uint16")
-    return small
+    curves, logits = (tensor[index].detach().cpu().double().numpy() for tensor in (edit.curves, edit.shading_logits))
+    if config.published:
+        knots = curves.shape[1]
+        inputs, at = np.linspace(0.0, 1.0, 2 * knots + 1), (np.arange(knots) + 0.5) / knots
+        curves = np.stack([np.interp(inputs, at, curve) for curve in curves])
+    return EditArrays(curves, logits[0], config.shading, config.shading_limit)

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-from apps.chosen_model import MODEL_FILE, find_model, load_model
-from apps.harmonizing import Job, Settings, harmonize_file
-from tasks.files import read_json, write_json
-from tasks.rendering.photo import SUFFIXES
-from tasks.rendering.photo_files import read_header, read_mask_size
-from tasks.rendering.photo_harmonizing import check_mask_shape
+from attune.chosen_model import MODEL_FILE, find_model, load_model
+from attune.files import read_json, write_json
+from attune.harmonizing import Job, Settings, harmonize_file
+from attune.photo import SUFFIXES
+from attune.photo_files import read_header, read_mask_size
+from attune.photo_harmonizing import check_mask_shape
 
 RECORD = ".attune.json"  # in the folder of results: what they were made with
 

@@ -1,1 +1,0 @@
-"""An edit at full resolution, on the files that people have."""
