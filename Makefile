@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test check bench ui study augmentation-study ablation cross-source configure \
+.PHONY: help install pipeline test check bench docs dist ui study augmentation-study ablation cross-source configure \
 	retrain serve versions promote rollback reproduce api
 
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
@@ -37,6 +37,12 @@ check: install  ## lint, types, import contracts
 bench: install  ## all benchmarks, or one: NAME=mining
 	@for file in $(if $(NAME),benchmarks/$(NAME).py,$(filter-out benchmarks/harness.py,$(wildcard benchmarks/*.py))); do \
 		python -m benchmarks.$$(basename "$$file" .py); done
+
+docs: install  ## write docs/params.md anew from params.yaml and its schema
+	@python -m docs.params_reference
+
+dist: install  ## build the wheel of `attune` into dist/
+	@python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 ui: install  ## look at the runs in a browser (MLflow)
 	@exec mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
