@@ -36,7 +36,6 @@ class Paths(Section):
     shards: Path
     harmonizer: Path
     metrics: Path
-    measures: Path
     report: Path
     work: Path
 

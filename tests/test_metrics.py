@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.color import deltaE_cie76, deltaE_ciede2000, rgb2lab
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -17,6 +17,7 @@ from tasks.evaluation.metrics import (
     MAX_PSNR,
     average,
     bucket_of,
+    cie76_inside,
     do_no_harm_rate,
     medians,
     psnr_of,
@@ -240,3 +241,13 @@ def test_convention_buckets_are_open_below_and_closed_above() -> None:
 
 def test_convention_an_unchanged_image_is_not_counted_as_improved() -> None:
     assert do_no_harm_rate([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 5.0]) == 0.5
+
+
+def test_cie76_inside_is_scikit_images_mean_over_the_hard_mask(example: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    after, before, mask = example
+    apart = deltaE_cie76(rgb2lab(before), rgb2lab(after))[mask >= 128]
+    assert cie76_inside(before, after, mask) == pytest.approx(apart.mean(), rel=1e-3)
+    assert cie76_inside(before, after, mask) == pytest.approx(cie76_inside(after, before, mask))
+    assert cie76_inside(before, before, mask) == 0.0
+    with pytest.raises(ValueError, match="mask"):
+        cie76_inside(before, after, np.minimum(mask, 127))

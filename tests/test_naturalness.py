@@ -8,10 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from skimage.color import deltaE_ciede2000, rgb2lab
-from sklearn.metrics import roc_auc_score
+from skimage.color import deltaE_cie76, deltaE_ciede2000, rgb2lab
 
 from attune.images import encode_png
 from models.harmonizer import Harmonizer, HarmonizerConfig, ParametricHarmonizer, build_harmonizer
@@ -21,12 +18,10 @@ from tasks.evaluation.methods import Methods
 from tasks.evaluation.naturalness import (
     Naturalness,
     as_json,
-    auc_interval,
-    auc_of,
     measure_naturalness,
+    naturalness_findings,
     photographs_changed,
 )
-from tasks.evaluation.naturalness_findings import naturalness_findings
 from tasks.index import COMPOSITES, PAIRS, PHOTOGRAPHS, write_table
 from tasks.params import Params
 
@@ -81,23 +76,6 @@ def project_copy(root: Path, project: Path) -> Path:
     return Path(shutil.copytree(root, project, dirs_exist_ok=True))
 
 
-@given(st.lists(st.integers(0, 9), min_size=2, max_size=30), st.lists(st.integers(0, 9), min_size=2, max_size=30))
-@settings(max_examples=50, deadline=None)
-def test_the_auc_is_that_of_scikit_learn_ties_too(natural: list[int], others: list[int]) -> None:
-    truth = np.repeat([1, 0], [len(natural), len(others)])
-    assert auc_of(np.array(natural), np.array(others)) == pytest.approx(roc_auc_score(truth, natural + others))
-
-
-def test_the_intervals_of_the_auc_hold_the_truth() -> None:
-    """Two normal deviates half a standard deviation apart: the AUC is 0.638."""
-    held = 0
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        _, low, high = auc_interval(rng.normal(0.5, 1, 50), rng.normal(0.0, 1, 50), rng)
-        held += low <= 0.6382 <= high
-    assert held >= 16, "95 % of 20 are 19; three standard deviations below is 16"
-
-
 def test_methods_that_do_nothing_gain_nothing_and_spoil_nothing(found: Naturalness) -> None:
     assert found.natural_photographs["nothing"].delta_e == found.natural_photographs["nothing"].share_visible == 0.0
     assert "composite" not in found.natural_photographs
@@ -114,7 +92,17 @@ def test_a_known_change_is_measured_as_by_hand(found: Naturalness) -> None:
     greys = np.stack([np.full((1, 1, 3), level, np.uint8) for level in range(60, 190, 10)])
     apart = deltaE_ciede2000(rgb2lab(greys), rgb2lab(greys + 10))
     assert apart.min() < brightened.delta_e < apart.max()
-    assert brightened.share_visible == 1.0
+    assert brightened.share_visible == brightened.share_noticed == 1.0
+    apart = deltaE_cie76(rgb2lab(greys), rgb2lab(greys + 10))
+    assert apart.min() < brightened.median_cie76_low <= brightened.median_cie76 <= brightened.median_cie76_high < apart.max()
+
+
+def test_brighter_objects_have_lifted_blacks_and_no_dulled_whites(found: Naturalness) -> None:
+    haze, untouched = (found.natural_photographs[name].haze for name in ("brighten", "nothing"))
+    assert haze is not None
+    assert untouched is not None
+    assert haze.black_after - haze.black_before == pytest.approx(10.0, abs=1e-3)
+    assert haze.lifted > untouched.lifted == untouched.dulled == haze.dulled == 0.0
 
 
 SMALL = HarmonizerConfig(
@@ -193,19 +181,19 @@ def test_what_cannot_be_measured_is_said_and_not_invented(project_copy: Path, co
     assert found.probe is None
     assert found.real_composites == {}
     assert found.skipped == {"real_composites": "0 usable real composites, at least 20 are needed"}
-    assert set(naturalness_findings(as_json(found))) == {"natural_photographs"}
+    assert set(naturalness_findings(found)) == {"natural_photographs"}
     few = measure_naturalness(configure({"evaluate.naturalness_images": 5}), Methods({"composite": do_nothing}, {}, {}))
     assert set(few.skipped) == {"real_composites", "natural_photographs"}
-    assert naturalness_findings(as_json(few)) == {}
+    assert naturalness_findings(few) == {}
 
 
 def test_the_json_holds_every_field_and_the_findings_their_figures(found: Naturalness) -> None:
     again = json.loads(json.dumps(as_json(found), allow_nan=False))
     assert set(again) == set(Naturalness.__dataclass_fields__)
     assert again["natural_photographs"]["brighten"]["fmse"] == 100.0
-    findings = naturalness_findings(as_json(found))
+    findings = naturalness_findings(found)
     assert set(findings) == {"realism_probe", "natural_photographs"}
     assert "brighten 100%" in findings["natural_photographs"].note
     assert {each.name: each.value for each in findings["realism_probe"].estimates} == {
-        name: pytest.approx(scored.score, rel=1e-5) for name, scored in found.real_composites.items()
+        name: scored.score for name, scored in found.real_composites.items()
     }

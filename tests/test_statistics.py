@@ -5,8 +5,17 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
-from tasks.evaluation.statistics import bootstrap_interval, compare, holm
+from tasks.evaluation.statistics import (
+    auc_interval,
+    auc_of,
+    bootstrap_interval,
+    bootstrap_median,
+    bootstrap_share,
+    compare,
+    holm,
+)
 
 
 def test_bootstrap_intervals_are_seeded_and_hold_the_mean() -> None:
@@ -114,3 +123,66 @@ def test_impossible_inputs_are_named() -> None:
         bootstrap_interval([1.0, 2.0, 3.0], np.random.default_rng(0), groups=["a", "b"])
     with pytest.raises(ValueError, match="3 errors of one method and 2 of the other"):
         compare([1.0, 2.0, 3.0], [1.0, 2.0], np.random.default_rng(0))
+
+
+def test_bootstrapped_medians_are_those_of_scipy() -> None:
+    values = np.random.default_rng(11).gamma(1.5, 4.0, 150)
+    ours = bootstrap_median(list(values), np.random.default_rng(2), num_resamples=4000)
+    theirs = scipy.stats.bootstrap((values,), np.median, n_resamples=4000, method="percentile", rng=np.random.default_rng(3))
+    assert ours == pytest.approx(theirs.confidence_interval, rel=0.03)
+    assert bootstrap_median([3.0, 3.0], np.random.default_rng(0)) == (3.0, 3.0)
+
+
+def test_the_median_of_grouped_values_is_that_of_their_photographs() -> None:
+    photographs = np.random.default_rng(12).normal(100.0, 20.0, 61)
+    copies = np.repeat(photographs, 5)
+    groups = [f"p{number // 5:02}" for number in range(len(copies))]
+    grouped = bootstrap_median(list(copies), np.random.default_rng(5), groups=groups, num_resamples=1000)
+    alone = bootstrap_median(list(photographs), np.random.default_rng(6), num_resamples=1000)
+    assert grouped == pytest.approx(alone, abs=3.0)
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 5.0), st.floats(0.1, 5.0)), min_size=1, max_size=30))
+@settings(max_examples=30, deadline=None)
+def test_a_share_is_the_quotient_of_sums_within_its_interval(pairs: list[tuple[float, float]]) -> None:
+    parts, wholes = (list(column) for column in zip(*pairs, strict=True))
+    share, low, high = bootstrap_share(parts, wholes, np.random.default_rng(0), num_resamples=200)
+    assert share == pytest.approx(sum(parts) / sum(wholes))
+    quotients = np.array(parts) / np.array(wholes)
+    assert quotients.min() - 1e-9 <= low <= high <= quotients.max() + 1e-9
+
+
+def test_a_bootstrapped_share_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(13)
+    wholes = rng.gamma(1.5, 400.0, 150)
+    parts = wholes * rng.uniform(0.1, 0.9, 150)
+    _, low, high = bootstrap_share(list(parts), list(wholes), np.random.default_rng(2), num_resamples=6000)
+    theirs = scipy.stats.bootstrap(
+        (parts, wholes), lambda part, whole, axis: part.sum(axis=axis) / whole.sum(axis=axis), paired=True, n_resamples=6000,
+        method="percentile", rng=np.random.default_rng(3),
+    )
+    assert (low, high) == pytest.approx(theirs.confidence_interval, rel=0.02)
+
+
+def test_a_share_of_nothing_or_of_other_images_is_refused() -> None:
+    with pytest.raises(ValueError, match="all wholes are 0"):
+        bootstrap_share([0.0], [0.0], np.random.default_rng(0))
+    with pytest.raises(ValueError, match="same images"):
+        bootstrap_share([0.0], [1.0, 2.0], np.random.default_rng(0))
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=30), st.lists(st.integers(0, 9), min_size=2, max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_the_auc_is_that_of_scikit_learn_ties_too(first: list[int], second: list[int]) -> None:
+    truth = np.repeat([1, 0], [len(first), len(second)])
+    assert auc_of(np.array(first), np.array(second)) == pytest.approx(roc_auc_score(truth, first + second))
+
+
+def test_the_intervals_of_the_auc_hold_the_truth() -> None:
+    """Two normal deviates half a standard deviation apart: the AUC is 0.638."""
+    held = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        _, low, high = auc_interval(rng.normal(0.5, 1, 50), rng.normal(0.0, 1, 50), rng)
+        held += low <= 0.6382 <= high
+    assert held >= 16, "95 % of 20 are 19; three standard deviations below is 16"

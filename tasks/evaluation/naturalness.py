@@ -20,12 +20,13 @@ from jaxtyping import Float, UInt8
 
 from attune.images import read_image, read_mask, resize_image
 from models.harmonizer import Harmonizer
-from tasks.color.difference import delta_e_2000, lab_from_srgb
 from tasks.evaluation.appearance_probe import Looks, Probe, exchange_surroundings, measure_looks, train_probe
-from tasks.evaluation.measurements import COMPOSITE, HARMONIZED, VISIBLE
+from tasks.evaluation.findings import Estimate, Finding
+from tasks.evaluation.haze import Haze, ToneChange, summarize_haze, tone_change
+from tasks.evaluation.measurements import COMPOSITE, HARMONIZED
 from tasks.evaluation.methods import Methods, harmonize_batch, harmonizer_alone
-from tasks.evaluation.metrics import HARD_LEVEL
-from tasks.evaluation.statistics import bootstrap_interval
+from tasks.evaluation.metrics import change_inside, cie76_inside, squared_errors
+from tasks.evaluation.statistics import auc_interval, auc_of, bootstrap_interval, bootstrap_median
 from tasks.index import read_index
 from tasks.params import Params
 from tasks.seeds import numpy_generator
@@ -33,9 +34,10 @@ from tasks.shards import MANIFEST, ShardFolder, decode_composite
 
 SIZE = 256  # px, square: what methods see and what is scored
 FEWEST = 20  # images, of which anything is said
+VISIBLE = 2.0  # CIEDE2000: two patches that much apart are told apart side by side
+NOTICED = 2.3  # CIE76: the same
 _TRAINING = 5  # times the images of each kind: photographs that the probe learns from
 _NUM_THREADS = 2
-_NUM_RESAMPLES = 1000
 
 Image = UInt8[np.ndarray, "H W 3"]
 Mask = UInt8[np.ndarray, "H W"]
@@ -90,6 +92,11 @@ class Disturbance:
     high: float
     fmse: float  # mean squared change inside the mask, squared grey levels
     share_visible: float  # of the photographs whose mean CIEDE2000 is over VISIBLE
+    median_cie76: float  # of the photographs' mean CIE76 inside the mask
+    median_cie76_low: float
+    median_cie76_high: float
+    share_noticed: float  # of the photographs whose mean CIE76 is over NOTICED
+    haze: Haze | None  # None where a region was too small in all of them
     num_images: int
 
 
@@ -136,6 +143,41 @@ def photographs_changed(params: Params, model: Harmonizer) -> Disturbance | None
     if len(photographs) < FEWEST:
         return None
     return _measure_disturbance(harmonizer_alone(model), photographs, params.seed)[HARMONIZED]
+
+
+def naturalness_findings(found: Naturalness) -> dict[str, Finding]:
+    """The answers in the report's form; none of what was skipped."""
+    findings = {}
+    if found.probe is not None:
+        told = found.probe
+        note = (
+            f"A probe of colour and light, trained on {told.num_training} photographs, scores {told.num_composites} {told.composites} real "
+            f"composites that nobody trained on. It tells {told.num_natural} unseen photographs from the untouched composites with an AUC "
+            f"of {told.auc:.2f} ({told.low:.2f} to {told.high:.2f}; 0.5 is blind), and from the same objects with each other's "
+            f"surroundings with {told.exchanged_auc:.2f}. 0 is the mean of the photographs: the goal. Above it objects match their "
+            "surroundings better than in photographs."
+        )
+        estimates = [Estimate(name, row.score, row.low, row.high, row.num_images) for name, row in found.real_composites.items()]
+        findings["realism_probe"] = Finding(
+            section="without ground truth", title="Do real composites look natural afterwards?", note=note, better="neither",
+            measure="probe's score, in standard deviations of natural photographs", estimates=tuple(estimates), command="make pipeline",
+        )
+    if found.natural_photographs:
+        shares = ", ".join(f"{name} {row.share_noticed:.0%}" for name, row in found.natural_photographs.items())
+        means = ", ".join(f"{name} {row.delta_e:.1f}" for name, row in found.natural_photographs.items())
+        note = (
+            "Unedited photographs of the test split with their own masks: a harmonizer should leave them alone. Share of photographs whose "
+            f"object changes visibly (mean CIE76 over {NOTICED:g}): {shares}. Mean CIEDE2000: {means}."
+        )
+        changes = [
+            Estimate(name, row.median_cie76, row.median_cie76_low, row.median_cie76_high, row.num_images)
+            for name, row in found.natural_photographs.items()
+        ]
+        findings["natural_photographs"] = Finding(
+            section="without ground truth", title="What happens to photographs that need nothing?", note=note, better="lower",
+            measure="median over photographs of the mean CIE76 inside the mask", estimates=tuple(changes), command="make pipeline",
+        )
+    return findings
 
 
 def as_json(found: Naturalness) -> dict[str, Any]:
@@ -245,49 +287,46 @@ def _measure_composites(
 
 
 def _measure_disturbance(methods: Methods, photographs: Sequence[Scene], seed: int) -> dict[str, Disturbance]:
-    changes: dict[str, list[tuple[float, float]]] = {}
+    changes: dict[str, list[_Change]] = {}
     for scene in photographs:
         for name, answer in _answers(methods, scene).items():
             if name != COMPOSITE:  # which changes nothing by what it is
                 changes.setdefault(name, []).append(_change(scene, answer))
-    groups = [scene.group for scene in photographs]
-    rows = {}
-    for name, each in changes.items():
-        delta_e, fmse = (list(column) for column in zip(*each, strict=True))
-        limits = bootstrap_interval(delta_e, numpy_generator(seed, "naturalness", "disturbed"), groups=groups)
-        visible = float(np.mean(np.array(delta_e) > VISIBLE))
-        rows[name] = Disturbance(float(np.mean(delta_e)), *limits, float(np.mean(fmse)), visible, len(each))
-    return rows
+    return {name: _disturbance(each, [scene.group for scene in photographs], seed) for name, each in changes.items()}
 
 
-def _change(scene: Scene, answer: Image) -> tuple[float, float]:
-    """Mean CIEDE2000 and mean squared change inside the mask."""
-    inside = scene.mask >= HARD_LEVEL
-    before, after = scene.image[inside], answer[inside]
-    apart = delta_e_2000(lab_from_srgb(before, np.float32), lab_from_srgb(after, np.float32))
-    return float(apart.mean(dtype=np.float64)), float(np.square(after.astype(np.float64) - before).mean())
+@dataclass(frozen=True)
+class _Change:
+    """What one method did to one photograph, inside the mask."""
+
+    delta_e: float
+    cie76: float
+    fmse: float
+    tones: ToneChange | None
 
 
-def auc_of(natural: Float[np.ndarray, " N"], others: Float[np.ndarray, " M"]) -> float:
-    """The chance that a natural image has the higher score of the two; a tie counts half."""
-    return float(_beats(natural, others).mean())
+def _change(scene: Scene, answer: Image) -> _Change:
+    _, fmse = squared_errors(answer, scene.image, scene.mask)
+    return _Change(
+        change_inside(scene.image, answer, scene.mask), cie76_inside(scene.image, answer, scene.mask), fmse,
+        tone_change(scene.image, answer, scene.mask),
+    )
 
 
-def auc_interval(
-    natural: Float[np.ndarray, " N"], others: Float[np.ndarray, " M"], rng: np.random.Generator
-) -> tuple[float, float, float]:
-    """The AUC and its 95 % percentile interval over resampled images of both kinds."""
-    table = _beats(natural, others)
-    rows, columns = (rng.integers(0, size, (_NUM_RESAMPLES, size)) for size in table.shape)
-    drawn = [float(table[np.ix_(*each)].mean()) for each in zip(rows, columns, strict=True)]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(table.mean()), float(low), float(high)
-
-
-def _beats(natural: np.ndarray, others: np.ndarray) -> np.ndarray:
-    above, equal = natural[:, None] > others[None, :], natural[:, None] == others[None, :]
-    table: np.ndarray = above + 0.5 * equal
-    return table
+def _disturbance(changes: Sequence[_Change], groups: Sequence[str], seed: int) -> Disturbance:
+    delta_e, cie76 = [change.delta_e for change in changes], [change.cie76 for change in changes]
+    limits = bootstrap_interval(delta_e, numpy_generator(seed, "naturalness", "disturbed"), groups=groups)
+    middle = bootstrap_median(cie76, numpy_generator(seed, "naturalness", "cie76"), groups=groups)
+    tones = {place: change.tones for place, change in enumerate(changes) if change.tones is not None}
+    haze_rng = numpy_generator(seed, "naturalness", "haze")
+    return Disturbance(
+        delta_e=float(np.mean(delta_e)), low=limits[0], high=limits[1], fmse=float(np.mean([change.fmse for change in changes])),
+        share_visible=float(np.mean(np.array(delta_e) > VISIBLE)),
+        median_cie76=float(np.median(cie76)), median_cie76_low=middle[0], median_cie76_high=middle[1],
+        share_noticed=float(np.mean(np.array(cie76) > NOTICED)),
+        haze=summarize_haze(list(tones.values()), haze_rng, groups=[groups[place] for place in tones]) if tones else None,
+        num_images=len(changes),
+    )
 
 
 def _rounded(value: Any) -> Any:

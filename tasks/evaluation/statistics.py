@@ -1,4 +1,4 @@
-"""What can be said of a mean over images, and of the difference between two methods: intervals and paired tests.
+"""What can be said of a mean over images, and of the difference between two methods: intervals, paired tests, areas under ROC curves.
 
 Composites of one photograph are not independent (HAdobe5k has five of each): whatever is drawn here is drawn by group, a photograph with
 all its images. Everything is equal for equal generators.
@@ -13,6 +13,7 @@ from scipy.stats import wilcoxon
 
 NUM_RESAMPLES = 2000
 NUM_FLIPS = 9999  # of a sign test: the smallest p-value is one in one more
+AUC_RESAMPLES = 1000
 CHUNK = 250  # draws at a time: memory stays small however many images there are
 
 
@@ -49,6 +50,62 @@ def bootstrap_interval(
         means[first : first + len(drawn)] = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_median(
+    values: Sequence[float], rng: np.random.Generator, *, groups: Sequence[str] | None = None, num_resamples: int = NUM_RESAMPLES,
+) -> tuple[float, float]:
+    """The 95 % percentile interval of the median of `values` over resampled groups. Errors as `bootstrap_interval`."""
+    _, sizes = _by_group(values, groups)
+    listed = np.asarray(values, np.float64)
+    owner = np.arange(len(listed)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    order = np.argsort(listed, kind="stable")
+    listed, owner = listed[order], owner[order]
+    medians = np.empty(num_resamples)
+    for number in range(num_resamples):
+        times = np.bincount(rng.integers(0, len(sizes), len(sizes)), minlength=len(sizes))[owner]
+        below = np.cumsum(times)  # of each value, how many of the resampled ones are no larger
+        first, second = np.searchsorted(below, [(below[-1] + 1) // 2, below[-1] // 2 + 1])
+        medians[number] = 0.5 * (listed[first] + listed[second])
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def bootstrap_share(
+    parts: Sequence[float], wholes: Sequence[float], rng: np.random.Generator, *,
+    groups: Sequence[str] | None = None, num_resamples: int = NUM_RESAMPLES,
+) -> tuple[float, float, float]:
+    """The sum of `parts` over the sum of `wholes`, and its 95 % percentile interval over resampled groups.
+
+    Raises ValueError as `bootstrap_interval`, and if the lengths differ or all `wholes` are 0.
+    """
+    if len(parts) != len(wholes):
+        raise ValueError(f"{len(parts)} parts of {len(wholes)} wholes: they must be of the same images")
+    (above, _), (below, _) = _by_group(parts, groups), _by_group(wholes, groups)
+    if below.sum() <= 0.0:
+        raise ValueError("a share of nothing: all wholes are 0")
+    shares = np.empty(num_resamples)
+    for first in range(0, num_resamples, CHUNK):
+        drawn = rng.integers(0, len(above), (min(CHUNK, num_resamples - first), len(above)))
+        shares[first : first + len(drawn)] = above[drawn].sum(axis=1) / np.maximum(below[drawn].sum(axis=1), np.finfo(float).tiny)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return float(above.sum() / below.sum()), float(low), float(high)
+
+
+def auc_of(first: Float[np.ndarray, " N"], second: Float[np.ndarray, " M"]) -> float:
+    """The chance that one of `first` is larger than one of `second`; a tie counts half. The area under a ROC curve."""
+    return float(_beats(first, second).mean())
+
+
+def auc_interval(
+    first: Float[np.ndarray, " N"], second: Float[np.ndarray, " M"], rng: np.random.Generator, *, num_resamples: int = AUC_RESAMPLES
+) -> tuple[float, float, float]:
+    """`auc_of` and its 95 % percentile interval over resampled values of both kinds."""
+    table = _beats(first, second)
+    rows, columns = (rng.integers(0, size, (num_resamples, size)) for size in table.shape)
+    drawn = [float(table[np.ix_(*each)].mean()) for each in zip(rows, columns, strict=True)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(table.mean()), float(low), float(high)
 
 
 def compare(
@@ -93,6 +150,12 @@ def _by_group(values: Sequence[float] | np.ndarray, groups: Sequence[str] | None
         raise ValueError(f"{len(groups)} groups for {len(values)} values")
     _, owner = np.unique(np.asarray(groups), return_inverse=True)
     return np.bincount(owner, np.asarray(values, np.float64)), np.bincount(owner)
+
+
+def _beats(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    above, equal = first[:, None] > second[None, :], first[:, None] == second[None, :]
+    table: np.ndarray = above + 0.5 * equal
+    return table
 
 
 def _sign_flip_p(totals: Float[np.ndarray, " G"], rng: np.random.Generator) -> float:
