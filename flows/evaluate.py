@@ -1,4 +1,4 @@
-"""Evaluate: the harmonizer beside the baselines on each benchmark's test pairs; tables, plots and pictures."""
+"""Evaluate: the harmonizer beside the baselines on each benchmark's test pairs; figures, a row per image, the cases to look at."""
 
 from prefect import flow
 
@@ -11,14 +11,14 @@ from tasks.params import load_params
 
 @flow(name="evaluate")
 def evaluate() -> None:
-    """Write the benchmark's metrics and the report."""
+    """Write the benchmarks' metrics, and what the report is made of."""
     params = load_params()
     with tracked_run("evaluate", params) as run, progress("evaluate") as advance:
         # It writes its own metrics file, one level per benchmark and method.
         measure(params, advance, lineage=read_lineage("evaluate", params))
         run.finish_from_file()
         run.artifact(params.paths.metrics / "evaluate_real.json")
-        run.artifact(params.paths.report)
+        run.artifact(params.paths.measures)
 
 
 if __name__ == "__main__":

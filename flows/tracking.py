@@ -240,7 +240,8 @@ def _log_params(client: "MlflowClient", run_id: str, stage: str, params: Params)
     from mlflow.entities import Param
 
     section = _file_of(stage).removeprefix("fit_").removeprefix("finetune_")
-    values = {"seed": params.seed, **flatten({section: getattr(params, section).model_dump(mode="json")})}
+    own = {section: getattr(params, section).model_dump(mode="json")} if hasattr(params, section) else {}  # the report has none
+    values = {"seed": params.seed, **flatten(own)}
     entries = [Param(name, str(value)) for name, value in values.items()]
     for first in range(0, len(entries), BATCH["params"]):
         client.log_batch(run_id, params=entries[first : first + BATCH["params"]])

@@ -36,6 +36,7 @@ class Paths(Section):
     shards: Path
     harmonizer: Path
     metrics: Path
+    measures: Path
     report: Path
     work: Path
 

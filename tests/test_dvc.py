@@ -16,13 +16,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarni
 
 SECTIONS = {
     "ingest": "ingest", "mine": "mine", "fit_syconet": "syconet", "finetune_syconet": "syconet", "augment": "augment", "train": "train",
-    "evaluate": "evaluate",
+    "evaluate": "evaluate", "report": "evaluate",
 }
 MATRICES = {"finetune_syconet": "domain"}  # stages of which there are as many as params name, none by default
-# Two stages share a section; these keys are the other's alone.
+# Stages that share a section; these keys are the other's alone.
 NOT_READ = {
     "fit_syconet": {"syconet.domains", "syconet.finetune_steps"},
     "finetune_syconet": {"syconet.domains", "syconet.steps", "syconet.kl_warmup"},
+    "report": {f"evaluate.{key}" for key in ("competitors", "champion", "naturalness_images", "sheet_rows", "batch_size")},
 }
 # Workers, memory, and how often progress is saved or shown: they change how fast a stage is, never what comes out.
 SPEED_ONLY = {
@@ -148,6 +149,9 @@ def test_every_path_comes_from_params(repository: Path, stages: dict[str, Any]) 
 def test_metrics_and_plots_stay_in_git(stages: dict[str, Any]) -> None:
     for name, stage in stages.items():
         entries = [entry for kind in ("metrics", "plots") for entry in stage.get(kind, [])]
+        if name == "report":
+            assert entries == []  # it measures nothing
+            continue
         unit = f"@${{item.{MATRICES[name]}}}" if name in MATRICES else ""
         assert entries[0] == {f"${{paths.metrics}}/{name}{unit}.json": {"cache": False}}
         assert all(options["cache"] is False for entry in entries for options in entry.values())
@@ -210,7 +214,7 @@ def test_dvc_visits_the_stages_in_an_order_that_respects_the_edges(settled: Path
         assert seen.issuperset(stage.upstream)
         seen.add(stage.name)
     assert seen == set(SECTIONS) - set(MATRICES)
-    assert planned[-1].name == "evaluate"
+    assert planned[-1].name == "report"
     assert all(stage.description for stage in planned)
 
 
@@ -223,7 +227,7 @@ def test_a_learning_rate_trains_and_evaluates_again_and_nothing_else(
 ) -> None:
     found = re.search(r"\n  lr: [^\n]*\n  lr_floor", (settled / "params.yaml").read_text())
     assert found is not None
-    assert due("params.yaml", found.group(), "\n  lr: 0.7\n  lr_floor") == ({"train"}, {"train", "evaluate"})
+    assert due("params.yaml", found.group(), "\n  lr: 0.7\n  lr_floor") == ({"train"}, {"train", "evaluate", "report"})
 
 
 def test_each_named_domain_is_fine_tuned_between_the_union_and_the_shards(
@@ -232,7 +236,7 @@ def test_each_named_domain_is_fine_tuned_between_the_union_and_the_shards(
     tuned = {"finetune_syconet@photos", "finetune_syconet@photos/coco"}
     stale, would = due("params.yaml", "  domains: []", "  domains: [photos, photos/coco]")
     assert stale == tuned | {"augment"}
-    assert would == stale | {"train", "evaluate"}
+    assert would == stale | {"train", "evaluate", "report"}
     planned = {stage.name: stage for stage in plan_stages()}
     assert list(planned).index("fit_syconet") < min(list(planned).index(name) for name in tuned)
     assert tuned < set(planned["augment"].upstream)
@@ -251,6 +255,11 @@ def test_touched_code_makes_stale_exactly_the_stages_that_import_it(
 ) -> None:
     stale, _ = due(file, '"""', '"""Touched. ')
     assert stale == {stage for stage in set(SECTIONS) - set(MATRICES) if file in import_closure(stage, repository)}
+
+
+@pytest.mark.parametrize("name", ["page.css", "page.html", "page.js", "tables.py"])
+def test_the_pages_code_measures_nothing_again(due: Callable[..., tuple[set[str], set[str]]], name: str) -> None:
+    assert due(f"tasks/evaluation/report_page/{name}", "\n", "\n\n") == ({"report"}, {"report"})
 
 
 def test_orchestration_makes_nothing_stale(due: Callable[..., tuple[set[str], set[str]]]) -> None:

@@ -19,16 +19,17 @@ from attune.images import encode_png
 from models.harmonizer import HarmonizerConfig, build_harmonizer
 from tasks.evaluate import evaluate, evaluate_harmonizer
 from tasks.evaluation import leaderboard
-from tasks.evaluation.evaluation_report import chosen_cases
 from tasks.evaluation.measurements import CHANGES, PER_IMAGE, Scored, read_measurements, summarize
 from tasks.evaluation.measuring import Measured, measure
 from tasks.evaluation.methods import load_methods
 from tasks.evaluation.metrics import FLAVOURS, score_flavours
 from tasks.evaluation.protocols import read_example
+from tasks.evaluation.report_cases import chosen_cases
 from tasks.evaluation.standings import compare_with_others, leaderboards_for
 from tasks.harmonizer_files import load_harmonizer, save_harmonizer
 from tasks.index import COMPOSITES, PAIRS, TABLES, read_index, write_table
 from tasks.params import Benchmark, Params
+from tasks.report import make_report
 
 Configure = Callable[..., Params]
 CONFIG = HarmonizerConfig(
@@ -98,7 +99,7 @@ def summarized(params: Params) -> dict[str, dict[str, Any]]:
     return summarize("all", found.scored["all"], found.num_images["all"], params.seed)
 
 
-def test_the_metrics_have_the_agreed_form_and_the_report_its_files(project: Path, params: Params) -> None:
+def test_the_metrics_have_the_agreed_form_and_the_measures_their_files(project: Path, params: Params) -> None:
     save_pairs(project, 8)
     save_model(params.paths.harmonizer, gain=1 / 0.7)
     steps: list[tuple[int, int]] = []
@@ -112,12 +113,10 @@ def test_the_metrics_have_the_agreed_form_and_the_report_its_files(project: Path
             assert {"mse", "fmse", "psnr", "ssim", "num_images"} <= set(values)
     assert result["all"]["composite"]["num_images"] == 8
     assert result["scenes"]["composite"]["num_images"] == 4
-    assert {path.name for path in params.paths.report.iterdir()} == {
-        "index.html", "per_image.parquet", "real_composites.parquet", "sheet_all.png", "sheet_scenes.png", "summary.md"
+    assert {path.name for path in params.paths.measures.iterdir()} == {
+        "audit.json", "cases", "cases.json", "per_image.parquet", "provenance.json", "real_composites.parquet"
     }
-    with Image.open(params.paths.report / "sheet_all.png") as sheet:
-        assert sheet.width > 4 * 48
-    assert "| harmonized |" in (params.paths.report / "summary.md").read_text()
+    assert not params.paths.report.exists()
 
 
 def test_doing_nothing_scores_as_computed_from_the_files_by_hand(project: Path, params: Params) -> None:
@@ -158,10 +157,12 @@ def test_two_evaluations_leave_equal_bytes_and_no_foreign_files(project: Path, p
     save_model(params.paths.harmonizer, gain=1.2)
     written = []
     for _ in range(2):
-        (params.paths.report).mkdir(parents=True, exist_ok=True)
-        (params.paths.report / "left_over.png").write_bytes(b"old")
+        for folder in (params.paths.measures, params.paths.report):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "left_over.png").write_bytes(b"old")
         evaluate(params, silent)
-        files = [*params.paths.report.rglob("*"), *params.paths.metrics.rglob("*")]
+        make_report(params)
+        files = [file for folder in (params.paths.measures, params.paths.report, params.paths.metrics) for file in folder.rglob("*")]
         written.append({path: path.read_bytes() for path in files if path.is_file()})
     assert written[0] == written[1]
     assert not any(path.name == "left_over.png" for path in written[0])
@@ -171,7 +172,7 @@ def test_the_table_per_image_holds_every_pair_method_and_flavour(project: Path, 
     save_pairs(project, 4)
     save_model(params.paths.harmonizer, gain=1.2)
     result = evaluate(params, silent)
-    table = pq.read_table(params.paths.report / "per_image.parquet")
+    table = pq.read_table(params.paths.measures / "per_image.parquet")
     assert table.schema.equals(PER_IMAGE)
     rows = table.to_pylist()
     assert len(rows) == (4 + 2) * 5 * 3
@@ -190,7 +191,7 @@ def test_any_harmonizer_is_measured_as_the_stage_measures_its_own(project: Path,
     save_model(params.paths.harmonizer)
     save_model(project / "other", gain=1.2)
     other = evaluate_harmonizer(params, load_harmonizer(project / "other")[0])
-    assert not params.paths.report.exists()
+    assert not params.paths.measures.exists()
     save_model(params.paths.harmonizer, gain=1.2)
     evaluate(params, silent)
     rows = other.to_pylist()
@@ -198,7 +199,7 @@ def test_any_harmonizer_is_measured_as_the_stage_measures_its_own(project: Path,
     assert [(row["benchmark"], row["key"]) for row in rows] == [("all", f"pair_{n:02}") for n in range(5)] + [
         ("scenes", "pair_01"), ("scenes", "pair_03")
     ]
-    written = read_measurements(params.paths.report / "per_image.parquet").to_pylist()
+    written = read_measurements(params.paths.measures / "per_image.parquet").to_pylist()
     assert rows == [row for row in written if (row["method"], row["flavour"]) == ("harmonized", "raw")]
     assert [row["composite_fmse"] for row in rows] == [
         row["fmse"] for row in written if (row["method"], row["flavour"]) == ("composite", "raw")
@@ -225,6 +226,7 @@ def test_pairs_whose_mask_vanishes_at_this_size_are_skipped_and_counted(project:
     save_model(params.paths.harmonizer)
     values = evaluate(params, silent)["all"]["composite"]
     assert (values["num_images"], values["num_skipped"]) == (3, 1)
+    make_report(params)
     assert "1 skipped" in (params.paths.report / "summary.md").read_text()
 
 
@@ -257,15 +259,15 @@ def test_what_is_missing_is_named(project: Path, params: Params, configure: Conf
         evaluate(params, silent)
 
 
-def test_a_failed_evaluation_leaves_the_last_report_alone(project: Path, params: Params) -> None:
+def test_a_failed_evaluation_leaves_the_last_measures_alone(project: Path, params: Params) -> None:
     save_pairs(project, 4)
     save_model(params.paths.harmonizer)
     evaluate(params, silent)
-    before = (params.paths.report / "summary.md").read_bytes()
+    before = (params.paths.measures / "per_image.parquet").read_bytes()
     (project / "data/raw/target_3.png").write_bytes(b"not an image")
     with pytest.raises(ValueError, match=r"target_3\.png"):
         evaluate(params, silent)
-    assert (params.paths.report / "summary.md").read_bytes() == before
+    assert (params.paths.measures / "per_image.parquet").read_bytes() == before
 
 
 def test_a_model_that_needs_a_plate_is_refused(project: Path, params: Params) -> None:
@@ -402,7 +404,8 @@ def test_real_composites_have_changes_and_no_errors(project: Path, configure: Co
     changes = json.loads((params.paths.metrics / "evaluate_real.json").read_text())["real"]
     assert changes["composite"] == changes["harmonized"] == {"change": 0.0, "median_change": 0.0, "num_images": 5, "num_skipped": 0}
     assert changes["reinhard"]["change"] > 1.0
-    assert pq.read_table(params.paths.report / "real_composites.parquet").schema.equals(CHANGES)
+    assert pq.read_table(params.paths.measures / "real_composites.parquet").schema.equals(CHANGES)
+    make_report(params)
     with Image.open(params.paths.report / "sheet_real.png") as sheet:
         assert sheet.width > 4 * 48
 

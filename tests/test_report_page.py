@@ -18,10 +18,12 @@ from markupsafe import escape
 from PIL import Image
 
 from attune.render import EditArrays
-from tasks.evaluation.evaluation_report import Audit, BenchmarkReport, Case, Comparison, Leaderboard, LeaderboardRow, RealReport, Report
+from tasks.evaluation.case_files import Case
+from tasks.evaluation.evaluation_report import BenchmarkReport, Comparison, Leaderboard, LeaderboardRow, RealReport, Report
 from tasks.evaluation.findings import Estimate, Finding
 from tasks.evaluation.measurements import Changed, Scored, summarize
 from tasks.evaluation.metrics import score_flavours
+from tasks.evaluation.report_audit import Audit
 from tasks.evaluation.report_page.page import render_page, write_page
 from tasks.evaluation.report_page.pictures import encode_cases
 

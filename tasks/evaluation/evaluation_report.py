@@ -1,19 +1,16 @@
-"""What an evaluation leaves behind: means per benchmark and method, a row per image, tables for plots, the cases to look at, a summary."""
+"""What a report is made of: means per benchmark and method, a row per image, the cases to look at; and the tables as Markdown."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from attune.files import write_bytes
-from attune.render import EditArrays
+from tasks.evaluation.case_files import Case
 from tasks.evaluation.findings import Finding
-from tasks.evaluation.measurements import HARMONIZED, Changed, Scored, Summary
+from tasks.evaluation.measurements import Changed, Scored, Summary
+from tasks.evaluation.report_audit import Audit
 
 
 @dataclass(frozen=True)
@@ -50,19 +47,6 @@ class Leaderboard:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A test image to look at: pictures at the file's own aspect, all of one size, and the edit that was predicted."""
-
-    label: str  # what it stands for: "best tenth", ...
-    measured: Scored | Changed
-    composite: UInt8[np.ndarray, "H W 3"]
-    mask: UInt8[np.ndarray, "H W"]
-    harmonized: UInt8[np.ndarray, "H W 3"]
-    target: UInt8[np.ndarray, "H W 3"] | None  # None of a real composite
-    edit: EditArrays | None  # None where the model is not parametric
-
-
-@dataclass(frozen=True)
 class BenchmarkReport:
     """What the page shows of one benchmark."""
 
@@ -86,17 +70,6 @@ class RealReport:
 
 
 @dataclass(frozen=True)
-class Audit:
-    """What the index holds, counted."""
-
-    counts: Sequence[Mapping[str, Any]]  # a row per source and sub-set: those two, "photographs", "objects", "train", "val", "test"
-    rejects: Sequence[Mapping[str, Any]]  # a row per source and reason: "source", "reason", "count", "example"
-    shared_groups: int  # source photographs that stand in more than one split: leaks, so 0
-    duplicates: Sequence[Mapping[str, Any]]  # photographs under several names, a row per source and what was done: "source", "action", ...
-    duplicate_groups: int  # how many photographs those are in truth
-
-
-@dataclass(frozen=True)
 class Report:
     """All that the page shows."""
 
@@ -106,52 +79,6 @@ class Report:
     provenance: Mapping[str, Mapping[str, str]]  # by heading: versions, hashes, values
     real: Sequence[RealReport] = ()
     mined: Mapping[str, UInt8[np.ndarray, "H W 3"]] = field(default_factory=dict)  # contact sheets by difficulty
-
-
-def write_plots(folder: Path, results: Mapping[str, Sequence[Scored]], summary: Summary) -> None:
-    """Two tables for `dvc plots`: a point per pair (untouched against harmonized error), a bar per benchmark and method."""
-    points = [
-        [name, scored.row["key"], f"{scored.fmse('composite'):.2f}", f"{scored.fmse(HARMONIZED):.2f}"]
-        for name, found in results.items() for scored in found
-    ]
-    write_csv(folder / "evaluate_scatter.csv", ["benchmark", "key", "composite_fmse", "harmonized_fmse"], points)
-    bars = [
-        [name, method, *(f"{values[metric]:.4f}" for metric in ("mse", "fmse", "psnr", "ssim"))]
-        for name, methods in summary.items() for method, values in methods.items()
-    ]
-    write_csv(folder / "evaluate_methods.csv", ["benchmark", "method", "mse", "fmse", "psnr", "ssim"], bars)
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A CSV file with a header, whole or not at all."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_bytes(path, buffer.getvalue().encode())
-
-
-def chosen_cases(found: Sequence[Scored], num_rows: int, rng: np.random.Generator) -> list[tuple[str, Scored]]:
-    """At most `num_rows` pairs to look at, each with what it stands for: drawn from the best, middle and worst tenth, best first.
-
-    The measure is the harmonized image's foreground error as a share of the composite's.
-    """
-    ranked = sorted(found, key=lambda scored: (scored.fmse(HARMONIZED) / max(scored.fmse("composite"), 1e-9), scored.row["key"]))
-    wanted = min(num_rows, len(ranked))
-    counts = [wanted // 3 + (part < wanted % 3) for part in (0, 2, 1)]  # what does not divide goes to the best, then to the worst
-    tenth = max(*counts, len(ranked) // 10)
-    middle = max(0, len(ranked) // 2 - tenth // 2)
-    spans = {
-        "best tenth": range(tenth), "middle tenth": range(middle, middle + tenth), "worst tenth": range(len(ranked) - tenth, len(ranked))
-    }
-    cases: list[tuple[str, Scored]] = []
-    taken: set[int] = set()
-    for (label, span), count in zip(spans.items(), counts, strict=True):
-        free = [index for index in span if 0 <= index < len(ranked) and index not in taken]
-        drawn = sorted(rng.choice(free, min(count, len(free)), replace=False).tolist()) if free else []
-        taken.update(drawn)
-        cases += [(label, ranked[index]) for index in drawn]
-    return cases
 
 
 def as_markdown(summary: Summary, protocols: Mapping[str, str]) -> str:

@@ -26,10 +26,14 @@ from tasks.evaluation.statistics import bootstrap_interval
 from tasks.seeds import numpy_generator
 
 COMPOSITE, HARMONIZED, CHAMPION = "composite", "harmonized", "champion"  # methods: do nothing, the harmonizer, the one that it has to beat
+VISIBLE = 2.0  # CIEDE2000: two patches that much apart are told apart side by side
+NOTICED = 2.3  # CIE76: the same
+SCORED, CHANGED = "per_image.parquet", "real_composites.parquet"  # the files of the two tables
 DIGITS = 6  # significant ones in the JSON: enough to compare, few enough to survive another thread count
 
 Summary = dict[str, dict[str, dict[str, Any]]]  # by benchmark, then by method
 
+INDEX_COLUMNS = ("source", "subset", "key", "group", "label", "fg_ratio")  # columns that are the index's own
 _name = pa.dictionary(pa.int32(), pa.string())
 PER_IMAGE = pa.schema([
     pa.field("benchmark", _name), pa.field("source", _name), pa.field("subset", _name), pa.field("key", pa.string()),
@@ -81,7 +85,7 @@ def as_table(results: Mapping[str, Iterable[Scored]]) -> pa.Table:
     """The rows of each benchmark's pairs, in the schema `PER_IMAGE`; every pair must have the method `COMPOSITE`."""
     rows = [
         {
-            "benchmark": benchmark, **{column: scored.row[column] for column in ("source", "subset", "key", "group", "label", "fg_ratio")},
+            "benchmark": benchmark, **_index_row(scored.row),
             "made_by": scored.row["method"], "bucket": bucket_of(scored.row["fg_ratio"]),
             "width": scored.width, "height": scored.height, "num_foreground": scored.num_foreground,
             "method": method, "flavour": flavour, **asdict(scores), "composite_fmse": scored.scores[COMPOSITE][flavour].fmse,
@@ -96,7 +100,7 @@ def changes_table(results: Mapping[str, Iterable[Changed]]) -> pa.Table:
     """The rows of each benchmark's real composites, in the schema `CHANGES`."""
     rows = [
         {
-            "benchmark": benchmark, **{column: changed.row[column] for column in ("source", "subset", "key", "group", "label", "fg_ratio")},
+            "benchmark": benchmark, **_index_row(changed.row),
             "width": changed.width, "height": changed.height, "num_foreground": changed.num_foreground, "method": method, "change": change,
         }
         for benchmark, found in results.items() for changed in found for method, change in changed.changes.items()
@@ -110,14 +114,51 @@ def write_measurements(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read_measurements(path: Path) -> pa.Table:
+def read_measurements(path: Path, schema: pa.Schema = PER_IMAGE) -> pa.Table:
     """The table that `write_measurements` wrote. ValueError names the file if it is missing or has another schema."""
     if not path.is_file():
         raise ValueError(f"{path}: no such table; `dvc repro` makes it")
     found = pq.read_table(path)
-    if not found.schema.equals(PER_IMAGE, check_metadata=False):
-        raise ValueError(f"{path}: columns {found.column_names} where {PER_IMAGE.names} were expected; run `dvc repro` again")
+    if not found.schema.equals(schema, check_metadata=False):
+        raise ValueError(f"{path}: columns {found.column_names} where {schema.names} were expected; run `dvc repro` again")
     return found
+
+
+def read_scored(path: Path) -> dict[str, list[Scored]]:
+    """What `as_table` was made of, by benchmark, in its order; rows have the index's columns that the table has. ValueError as above."""
+    scores: dict[str, dict[str, dict[str, dict[Flavour, Scores]]]] = {}
+    about: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in read_measurements(path).to_pylist():
+        methods = scores.setdefault(row["benchmark"], {}).setdefault(row["key"], {})
+        methods.setdefault(row["method"], {})[row["flavour"]] = Scores(**{metric: row[metric] for metric in METRICS})
+        about[row["benchmark"], row["key"]] = row
+    return {
+        name: [
+            Scored(_index_row(row) | {"method": row["made_by"]}, methods, row["width"], row["height"], row["num_foreground"])
+            for key, methods in pairs.items() for row in (about[name, key],)
+        ]
+        for name, pairs in scores.items()
+    }
+
+
+def read_changed(path: Path) -> dict[str, list[Changed]]:
+    """What `changes_table` was made of, in the same way. ValueError as above."""
+    changes: dict[str, dict[str, dict[str, float]]] = {}
+    about: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in read_measurements(path, CHANGES).to_pylist():
+        changes.setdefault(row["benchmark"], {}).setdefault(row["key"], {})[row["method"]] = row["change"]
+        about[row["benchmark"], row["key"]] = row
+    return {
+        name: [
+            Changed(_index_row(row), methods, row["width"], row["height"], row["num_foreground"])
+            for key, methods in composites.items() for row in (about[name, key],)
+        ]
+        for name, composites in changes.items()
+    }
+
+
+def _index_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {column: row[column] for column in INDEX_COLUMNS}
 
 
 def summarize(name: str, found: Sequence[Scored], num_pairs: int, seed: int) -> dict[str, dict[str, Any]]:

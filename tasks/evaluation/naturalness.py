@@ -21,9 +21,8 @@ from jaxtyping import Float, UInt8
 from attune.images import read_image, read_mask, resize_image
 from models.harmonizer import Harmonizer
 from tasks.evaluation.appearance_probe import Looks, Probe, exchange_surroundings, measure_looks, train_probe
-from tasks.evaluation.findings import Estimate, Finding
 from tasks.evaluation.haze import Haze, ToneChange, summarize_haze, tone_change
-from tasks.evaluation.measurements import COMPOSITE, HARMONIZED
+from tasks.evaluation.measurements import COMPOSITE, HARMONIZED, NOTICED, VISIBLE
 from tasks.evaluation.methods import Methods, harmonize_batch, harmonizer_alone
 from tasks.evaluation.metrics import change_inside, cie76_inside, squared_errors
 from tasks.evaluation.statistics import auc_interval, auc_of, bootstrap_interval, bootstrap_median
@@ -34,8 +33,6 @@ from tasks.shards import MANIFEST, ShardFolder, decode_composite
 
 SIZE = 256  # px, square: what methods see and what is scored
 FEWEST = 20  # images, of which anything is said
-VISIBLE = 2.0  # CIEDE2000: two patches that much apart are told apart side by side
-NOTICED = 2.3  # CIE76: the same
 _TRAINING = 5  # times the images of each kind: photographs that the probe learns from
 _NUM_THREADS = 2
 
@@ -143,41 +140,6 @@ def photographs_changed(params: Params, model: Harmonizer) -> Disturbance | None
     if len(photographs) < FEWEST:
         return None
     return _measure_disturbance(harmonizer_alone(model), photographs, params.seed)[HARMONIZED]
-
-
-def naturalness_findings(found: Naturalness) -> dict[str, Finding]:
-    """The answers in the report's form; none of what was skipped."""
-    findings = {}
-    if found.probe is not None:
-        told = found.probe
-        note = (
-            f"A probe of colour and light, trained on {told.num_training} photographs, scores {told.num_composites} {told.composites} real "
-            f"composites that nobody trained on. It tells {told.num_natural} unseen photographs from the untouched composites with an AUC "
-            f"of {told.auc:.2f} ({told.low:.2f} to {told.high:.2f}; 0.5 is blind), and from the same objects with each other's "
-            f"surroundings with {told.exchanged_auc:.2f}. 0 is the mean of the photographs: the goal. Above it objects match their "
-            "surroundings better than in photographs."
-        )
-        estimates = [Estimate(name, row.score, row.low, row.high, row.num_images) for name, row in found.real_composites.items()]
-        findings["realism_probe"] = Finding(
-            section="without ground truth", title="Do real composites look natural afterwards?", note=note, better="neither",
-            measure="probe's score, in standard deviations of natural photographs", estimates=tuple(estimates), command="make pipeline",
-        )
-    if found.natural_photographs:
-        shares = ", ".join(f"{name} {row.share_noticed:.0%}" for name, row in found.natural_photographs.items())
-        means = ", ".join(f"{name} {row.delta_e:.1f}" for name, row in found.natural_photographs.items())
-        note = (
-            "Unedited photographs of the test split with their own masks: a harmonizer should leave them alone. Share of photographs whose "
-            f"object changes visibly (mean CIE76 over {NOTICED:g}): {shares}. Mean CIEDE2000: {means}."
-        )
-        changes = [
-            Estimate(name, row.median_cie76, row.median_cie76_low, row.median_cie76_high, row.num_images)
-            for name, row in found.natural_photographs.items()
-        ]
-        findings["natural_photographs"] = Finding(
-            section="without ground truth", title="What happens to photographs that need nothing?", note=note, better="lower",
-            measure="median over photographs of the mean CIE76 inside the mask", estimates=tuple(changes), command="make pipeline",
-        )
-    return findings
 
 
 def as_json(found: Naturalness) -> dict[str, Any]:

@@ -1,16 +1,28 @@
 """What the index holds, counted for the report, and whether any photograph stands on two sides."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.evaluation.evaluation_report import Audit
 from tasks.splits import SPLITS
 
 PLACE = ["source", "subset"]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the index holds, counted."""
+
+    counts: Sequence[Mapping[str, Any]]  # a row per source and sub-set: those two, "photographs", "objects", "train", "val", "test"
+    rejects: Sequence[Mapping[str, Any]]  # a row per source and reason: "source", "reason", "count", "example"
+    shared_groups: int  # source photographs that stand in more than one split: leaks, so 0
+    duplicates: Sequence[Mapping[str, Any]]  # photographs under several names, a row per source and what was done: "source", "action", ...
+    duplicate_groups: int  # how many photographs those are in truth
 
 
 def audit_index(folder: Path) -> Audit:

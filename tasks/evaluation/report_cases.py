@@ -10,7 +10,7 @@ import torch
 from attune.images import read_image, read_mask, resize_image
 from attune.render import EditArrays
 from models.harmonizer import Harmonizer, ParametricHarmonizer
-from tasks.evaluation.evaluation_report import Case, chosen_cases
+from tasks.evaluation.case_files import Case
 from tasks.evaluation.measurements import HARMONIZED, Changed, Scored
 from tasks.evaluation.protocols import Example, read_example
 from tasks.harmonize import edit_arrays
@@ -38,6 +38,29 @@ def make_real_cases(
     return [
         _make_case(f"rank {place + 1} of {len(ranked)} by change", ranked[place], model, benchmark, max_megapixels) for place in chosen
     ]
+
+
+def chosen_cases(found: Sequence[Scored], num_rows: int, rng: np.random.Generator) -> list[tuple[str, Scored]]:
+    """At most `num_rows` pairs to look at, each with what it stands for: drawn from the best, middle and worst tenth, best first.
+
+    The measure is the harmonized image's foreground error as a share of the composite's.
+    """
+    ranked = sorted(found, key=lambda scored: (scored.fmse(HARMONIZED) / max(scored.fmse("composite"), 1e-9), scored.row["key"]))
+    wanted = min(num_rows, len(ranked))
+    counts = [wanted // 3 + (part < wanted % 3) for part in (0, 2, 1)]  # what does not divide goes to the best, then to the worst
+    tenth = max(*counts, len(ranked) // 10)
+    middle = max(0, len(ranked) // 2 - tenth // 2)
+    spans = {
+        "best tenth": range(tenth), "middle tenth": range(middle, middle + tenth), "worst tenth": range(len(ranked) - tenth, len(ranked))
+    }
+    cases: list[tuple[str, Scored]] = []
+    taken: set[int] = set()
+    for (label, span), count in zip(spans.items(), counts, strict=True):
+        free = [index for index in span if 0 <= index < len(ranked) and index not in taken]
+        drawn = sorted(rng.choice(free, min(count, len(free)), replace=False).tolist()) if free else []
+        taken.update(drawn)
+        cases += [(label, ranked[index]) for index in drawn]
+    return cases
 
 
 def _make_case(label: str, measured: Scored | Changed, model: Harmonizer, benchmark: Benchmark, max_megapixels: float) -> Case:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from tasks.evaluation.evaluation_report import Case
+from tasks.evaluation.case_files import Case
 from tasks.evaluation.measurements import COMPOSITE, HARMONIZED, Changed, Scored
 from tasks.evaluation.report_page.charts import tone_curves
 from tasks.evaluation.report_page.formats import Head, Line, Table, fixed, label_of, number, share

@@ -11,8 +11,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from attune.files import write_bytes
-from tasks.evaluation.evaluation_report import Audit, Report
+from tasks.evaluation.evaluation_report import Report
 from tasks.evaluation.findings import Finding
+from tasks.evaluation.report_audit import Audit
 from tasks.evaluation.report_page.charts import IntervalRow, axis, interval, interval_chart
 from tasks.evaluation.report_page.formats import counted, fixed, kind_of, label_of, number, sentence, share, slug, table_of, thousands
 from tasks.evaluation.report_page.line_chart import line_chart

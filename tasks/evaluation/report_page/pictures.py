@@ -12,7 +12,7 @@ from PIL import Image
 
 from attune.images import encode_jpeg, encode_png, shrink_to
 from attune.render import EditArrays, shading_gains
-from tasks.evaluation.evaluation_report import Case
+from tasks.evaluation.case_files import Case
 
 BUDGET = 7_000_000  # characters of data URIs: with texts and charts the page stays under 10 MB
 SIDES = (640, 512, 384, 256, 192, 128)  # px, a picture's longer side: the first that fits

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from tasks.evaluation.evaluation_report import BenchmarkReport, Case, Comparison, RealReport
+from tasks.evaluation.case_files import Case
+from tasks.evaluation.evaluation_report import BenchmarkReport, Comparison, RealReport
 from tasks.evaluation.measurements import CHAMPION, COMPOSITE, HARMONIZED, Scored
 from tasks.evaluation.metrics import BUCKETS, bucket_of
 from tasks.evaluation.report_page.cases import case_view, share_left

@@ -1,6 +1,6 @@
-"""Retraining through the real six stages on the tiny profile: by a schedule that really fires, and killed in each of its steps.
+"""Retraining through all the real stages on the tiny profile: by a schedule that really fires, and killed in each of its steps.
 
-Minutes, so `make test` leaves it out: `python -m pytest -m long -s tests/test_six_stages.py`.
+Minutes, so `make test` leaves it out: `python -m pytest -m long -s tests/test_all_stages.py`.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from flows.configure import configure
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(7200)]
 
-STAGES = ("ingest", "mine", "fit_syconet", "augment", "train", "evaluate")
+STAGES = ("ingest", "mine", "fit_syconet", "augment", "train", "evaluate", "report")
 SAID = ("retrain: measuring", "retrain: registering")
 SETTINGS = {
     "ingest": {"sources": ["starter", "photos"]},
@@ -31,7 +31,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def life(repository: Path, copy_project: Callable[[Path, Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     """A committed project on the tiny profile, with a few photographs of its own; its schedule runs."""
-    folder = copy_project(repository, tmp_path_factory.mktemp("six stages") / "my project")
+    folder = copy_project(repository, tmp_path_factory.mktemp("all stages") / "my project")
     shutil.copy(repository / "prefect.yaml", folder)
     configure("tiny", params=folder / "params.yaml", profiles=folder / "profiles")
     write_photographs(folder / "data/raw/photos", range(6), "train", coloured)
@@ -65,7 +65,7 @@ def kill_at(life: Life, step: str) -> None:
         wait_for(lambda: life.processes() <= running, f"nothing is orphaned after a kill at {step}", seconds=60)
 
 
-def test_new_data_go_through_six_stages_when_the_cron_fires(life: Life) -> None:
+def test_new_data_go_through_all_stages_when_the_cron_fires(life: Life) -> None:
     with timed("the first training"):
         assert "retrain: promoted" in life.run("flows.retrain")
     write_photographs(life.inbox, range(300, 308), "train", coloured)

@@ -1,0 +1,62 @@
+"""What was measured as something to read: one page, a sheet of pictures per benchmark, the tables as Markdown. Nothing is measured here."""
+
+from pathlib import Path
+from typing import Any
+
+from attune.files import clear_folder, read_json, write_bytes
+from attune.images import read_image
+from tasks.evaluation.benchmark_sheets import write_pair_sheet, write_real_sheet
+from tasks.evaluation.case_files import read_cases
+from tasks.evaluation.evaluation_report import BenchmarkReport, RealReport, Report, as_markdown
+from tasks.evaluation.findings import read_findings
+from tasks.evaluation.measurements import CHANGED, SCORED, read_changed, read_scored
+from tasks.evaluation.naturalness_findings import naturalness_findings
+from tasks.evaluation.protocols import describe
+from tasks.evaluation.report_audit import Audit
+from tasks.evaluation.report_page.page import write_page
+from tasks.evaluation.standings import compare_with_others, leaderboards_for
+from tasks.params import Params
+
+
+def make_report(params: Params) -> None:
+    """Make the report's folder anew: the page `index.html`, a `sheet_<benchmark>.png` each, `summary.md`. Equal inputs give equal bytes.
+
+    Read are what `evaluate` left (the folder of measures, `metrics/evaluate.json`, `metrics/naturalness.json`), the findings beside them,
+    and the contact sheets of mined composites. Raises ValueError naming a file that is missing or damaged.
+    """
+    summary, report = _read(params.paths.metrics / "evaluate.json"), read_report(params)
+    folder = clear_folder(params.paths.report)
+    for each in report.benchmarks:
+        write_pair_sheet(folder / f"sheet_{each.name}.png", each)
+    for real in report.real:
+        write_real_sheet(folder / f"sheet_{real.name}.png", real)
+    write_bytes(folder / "summary.md", as_markdown(summary, {each.name: each.protocol for each in report.benchmarks}).encode())
+    write_page(folder / "index.html", report)
+
+
+def read_report(params: Params) -> Report:
+    """All that the page shows, from the files that were left. Raises ValueError as `make_report`."""
+    measures, metrics, benchmarks = params.paths.measures, params.paths.metrics, params.evaluate.benchmarks
+    scored, changed = read_scored(measures / SCORED), read_changed(measures / CHANGED)
+    cases, summary = read_cases(measures, {**scored, **changed}), _read(metrics / "evaluate.json")
+    return Report(
+        [
+            BenchmarkReport(
+                name, describe(benchmarks[name]), summary[name], found, cases[name],
+                comparisons=compare_with_others(name, found, params.seed), leaderboards=leaderboards_for(benchmarks[name], found),
+            )
+            for name, found in scored.items()
+        ],
+        Audit(**_read(measures / "audit.json")),
+        read_findings(metrics) | naturalness_findings(_read(metrics / "naturalness.json")),
+        _read(measures / "provenance.json"),
+        [RealReport(name, describe(benchmarks[name]), found, cases[name]) for name, found in changed.items()],
+        {path.stem.removeprefix("sheet_"): read_image(path) for path in sorted(params.paths.mined.glob("sheet_*.png"))},
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; `dvc repro` makes it")
+    found: dict[str, Any] = read_json(path)
+    return found
