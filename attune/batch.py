@@ -1,7 +1,6 @@
 """A folder of composites harmonized: matched with masks by stem, two at a time, resumable, a bad file reported and the rest done."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,6 +14,7 @@ from attune.harmonizing import Job, Settings, harmonize_file
 from attune.photo import SUFFIXES
 from attune.photo_files import read_header, read_mask_size
 from attune.photo_harmonizing import check_mask_shape
+from attune.unit_keys import unit_key
 
 RECORD = ".attune.json"  # in the folder of results: what they were made with
 
@@ -43,7 +43,7 @@ def plan_batch(folders: Folders, settings: Settings, *, overwrite: bool) -> Plan
     """Match composites with masks (and plates) of the same stem, and leave out what is finished.
 
     Raises ValueError if a folder is missing or holds no picture, the results would overwrite the composites, or the results there were made
-    with other settings.
+    with other settings or other code.
     """
     pictures = _pictures(folders.composites)
     if not pictures:
@@ -150,13 +150,13 @@ def _fingerprint(settings: Settings, folders: Folders) -> str:
     chosen = asdict(settings) | {"threads": 0, "plates": folders.plates is not None, "params": str(folders.params)}
     if settings.model is not None:
         chosen["model"] = hashlib.sha256((settings.model / MODEL_FILE).read_bytes()).hexdigest()
-    return hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return unit_key(run_batch, chosen)
 
 
 def _check_record(out: Path, settings: Settings, folders: Folders) -> None:
     path = out / RECORD
     if path.is_file() and read_json(path) != {"settings": _fingerprint(settings, folders)}:
-        raise ValueError(f"{out}: the results there were made with other settings; --overwrite makes them anew, or choose another folder")
+        raise ValueError(f"{out}: made with other settings, or by another version; --overwrite makes all anew, or choose another folder")
 
 
 def _fault(future: Future[object]) -> str | None:

@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from attune.files import read_json, write_json
 from attune.images import read_image, read_mask, resize_image
+from attune.unit_keys import unit_key
 from tasks.augmentation.candidates import HardCases, draw_candidates, harmonizer_digest
 from tasks.augmentation.domains import UNION, SycoNets, checkpoint_digests
-from tasks.checkpoints import fingerprint
 from tasks.index import read_index
-from tasks.params import Params
+from tasks.kept_shards import find_kept_shard, record_shard
+from tasks.params import Params, key_params
 from tasks.sample import Pair
 from tasks.seeds import numpy_generator
 from tasks.shard_samples import write_samples
-from tasks.shards import EncodedSample, ShardInfo, encode_pair, sanitize_key, shard_info, write_manifest, write_shard
+from tasks.shards import EncodedSample, ShardInfo, encode_pair, sanitize_key, write_manifest, write_shard
 
 Kind = Literal["original", "augmented", "retouched"]
 Row = Mapping[str, Any]
@@ -78,7 +78,7 @@ def plan_augment(params: Params) -> list[AugmentUnit]:
 
 
 def write_pair_shard(params: Params, unit: AugmentUnit) -> WrittenShard:
-    """Write one shard, whole or not at all; one that is whole and belongs to these params and inputs is left as it is.
+    """Write one shard, whole or not at all; one that is whole and belongs to these params, inputs and code is left as it is.
 
     Raises ValueError naming the file if an image of the index is gone or damaged.
     """
@@ -86,13 +86,15 @@ def write_pair_shard(params: Params, unit: AugmentUnit) -> WrittenShard:
     torch.set_num_threads(1)
     jobs = _jobs(params, unit.split, unit.kind)[unit.first : unit.stop]
     path, record = params.paths.shards / unit.name, params.paths.work / "augment" / f"{unit.name}.json"
-    key = fingerprint(asdict(unit), params.augment.model_dump(), params.seed, jobs, _made_by(params, unit.kind))
-    if (done := _finished(path, record, key, unit)) is not None:
-        return done
+    key = unit_key(
+        write_pair_shard, asdict(unit), key_params(params, "seed", "augment", "ingest.max_megapixels"), jobs, _made_by(params, unit.kind)
+    )
+    if (kept := find_kept_shard(path, record, key, split=unit.split)) is not None:
+        return WrittenShard(kept[0], unit.kind, kept[1]["fmse"])
     errors: list[float] = []
     info = write_shard(path, _encode(params, unit.kind, jobs, errors), split=unit.split)
     written = WrittenShard(info, unit.kind, float(np.mean(errors)))
-    write_json(record, {"key": key, "info": asdict(info), "fmse": written.fmse})
+    record_shard(record, key, info, {"fmse": written.fmse})
     return written
 
 
@@ -210,18 +212,6 @@ def _made_by(params: Params, kind: Kind) -> dict[str, Any]:
     if params.augment.harmonizer is not None:
         made_by |= {"harmonizer": harmonizer_digest(params), "limits": params.ingest.synthesis.model_dump()}
     return made_by
-
-
-def _finished(path: Path, record: Path, key: str, unit: AugmentUnit) -> WrittenShard | None:
-    if not (path.is_file() and record.is_file()):
-        return None
-    try:
-        saved = read_json(record)
-        if saved["key"] == key and shard_info(path, split=unit.split) == ShardInfo(**saved["info"]):
-            return WrittenShard(ShardInfo(**saved["info"]), unit.kind, saved["fmse"])
-    except (ValueError, KeyError, TypeError):
-        pass  # a record or shard that cannot be read is written again
-    return None
 
 
 # The samples

@@ -1,11 +1,10 @@
 """Trained models and training states on disk: state dicts and JSON only, saved whole or not at all, loaded strictly.
 
 A model is a folder: `model.pt` (a state dict of float tensors) and `config.json` (the architecture and where it came from).
-A training state is one file, keyed by a fingerprint of the params and inputs it belongs to: another key never resumes it.
+A training state is one file, under the key of the params, inputs and code that it belongs to: another key never resumes it.
 """
 
-import hashlib
-import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,11 +16,7 @@ from attune.files import read_json, write_json, written_atomically
 
 Model = TypeVar("Model", bound=nn.Module)
 
-
-def fingerprint(*values: Any) -> str:
-    """A short hash of JSON-able values, equal for equal values on any machine."""
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+log = logging.getLogger(__name__)
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -47,14 +42,19 @@ def save_resumable(path: Path, key: str, state: Mapping[str, Any]) -> None:
 
 
 def load_resumable(path: Path, key: str) -> dict[str, Any] | None:
-    """The training state at `path` if it belongs to `key`; None where there is none, it is damaged, or other params or inputs made it."""
+    """The training state at `path` if it belongs to `key`; None where there is none, it is damaged, or made by other params,
+    inputs or code, which is said in the log.
+    """
     if not path.is_file():
         return None
     try:
         saved = load_state(path)
     except ValueError:
         return None
-    state: dict[str, Any] | None = saved.get("state") if saved.get("key") == key else None
+    if saved.get("key") != key:
+        log.warning("%s belongs to other params, inputs or code: training begins anew", path)
+        return None
+    state: dict[str, Any] | None = saved.get("state")
     return state
 
 

@@ -16,7 +16,7 @@ from tasks.syconet_files import load_syconet
 def finetune_syconet(params: Params, domain: str, report: Report, advance: Advance) -> dict[str, float]:
     """Go on with the union's SycoNet for `syconet.finetune_steps` on the pairs of `domain`, and save it to the domain's own folder.
 
-    Resumes a killed run of the same params and inputs from `paths.work`, exactly. Raises ValueError if `domain` has no pairs of a split, or
+    Resumes a killed run of the same key from `paths.work`, exactly. Raises ValueError if `domain` has no pairs of a split, or
     there is no union's SycoNet. Metrics: as `fit_syconet`'s, on the domain's validation pairs, and the union's on the same ones (`union_`).
     """
     torch.set_num_threads(params.syconet.threads)

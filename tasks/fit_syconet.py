@@ -13,7 +13,7 @@ from tasks.params import Params
 def fit_syconet(params: Params, report: Report, advance: Advance) -> dict[str, float]:
     """Train SycoNet on the index's training pairs and save it, with a sheet, to `paths.syconet`; its figures on the validation pairs.
 
-    Resumes a killed run of the same params and inputs from `paths.work`, exactly. Raises ValueError if the index lacks pairs of a split.
+    Resumes a killed run of the same key from `paths.work`, exactly. Raises ValueError if the index lacks pairs of a split.
     Metrics: those of `measure_latent` and `quality_metrics`, and `collapsed`. Coverage becomes a finding of the report.
     """
     torch.set_num_threads(params.syconet.threads)

@@ -7,8 +7,7 @@ manifest and the pictures. Photographs are squashed into a square of `mine.size`
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,9 @@ import pyarrow as pa
 from scipy.stats import wasserstein_distance
 
 from attune.files import written_atomically
+from attune.unit_keys import unit_key
 from tasks.index import read_index, read_table, write_table
+from tasks.kept_shards import find_kept_shard, record_shard
 from tasks.mining.brought import gaps_of_brought, gaps_of_mined
 from tasks.mining.foregrounds import Reason
 from tasks.mining.gap import DIFFICULTIES, gap_size
@@ -27,7 +28,7 @@ from tasks.mining.pictures import write_contact_sheets, write_gap_comparison, wr
 from tasks.mining.recipe_plan import is_usable, num_wanted, pair_objects
 from tasks.mining.recipes import RECIPES, read_photograph, render_recipe
 from tasks.params import Mine, Params
-from tasks.shards import ShardInfo, encode_composite, shard_info, write_manifest, write_shard
+from tasks.shards import ShardInfo, encode_composite, write_manifest, write_shard
 from tasks.splits import SPLITS
 
 _CACHED_PHOTOGRAPHS = 32  # decoded, while a shard is rendered
@@ -73,19 +74,20 @@ def plan_mine(params: Params) -> list[MineShard]:
 
 
 def render_shard(params: Params, unit: MineShard) -> ShardInfo:
-    """Render one shard; one that is whole is left as it is (plan_mine has removed shards of other recipes)."""
+    """Render one shard; one that is whole and belongs to these recipes and this code is left as it is."""
     path = params.paths.mined / unit.name
-    if path.is_file():
-        with suppress(ValueError):  # a damaged shard is rendered again
-            found = shard_info(path, split=unit.split)
-            if found.num_samples == unit.stop - unit.first:
-                return found
     rows = read_table(params.paths.mined / "recipes.parquet", RECIPES, filters=[("split", "=", unit.split)])[unit.first : unit.stop]
+    key = unit_key(render_shard, asdict(unit), rows)
+    record = params.paths.work / "mine" / "shards" / f"{key}.json"  # studies share the working folder, and have shards of equal names
+    if (kept := find_kept_shard(path, record, key, split=unit.split)) is not None:
+        return kept[0]
     read = lru_cache(maxsize=_CACHED_PHOTOGRAPHS)(read_photograph)
     samples = (
         encode_composite(render_recipe(row, read).sample, jpeg_quality=row["jpeg_quality"], about=_provenance(row)) for row in rows
     )
-    return write_shard(path, samples, split=unit.split)
+    info = write_shard(path, samples, split=unit.split)
+    record_shard(record, key, info, {})
+    return info
 
 
 def finish_mine(params: Params, results: Sequence[ShardInfo]) -> dict[str, float]:

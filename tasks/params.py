@@ -1,5 +1,6 @@
 """The schema of params.yaml, in its order: no defaults here, so that params.yaml is the only home of a value."""
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,14 @@ Quality = Annotated[int, Field(ge=50, le=100)]
 Side = Annotated[int, Field(ge=16, le=4096)]
 Domain = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]  # it names a stage and a folder
 SourceName = Literal["starter", "photos", "coco", "iharmony4", "realhm", "retouch", "composites"]
+
+
+# Workers, memory, and how often progress is saved or shown: they change how fast a stage is, never what comes out.
+# (The threads of a training are none of them: sums of floats depend on their number.)
+SPEED_ONLY = frozenset({
+    "ingest.num_workers", "mine.num_workers", "augment.num_workers", "train.cache_megabytes",
+    "syconet.checkpoint_every", "syconet.report_every", "train.report_every",
+})
 
 
 class Section(BaseModel):
@@ -357,6 +366,26 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     except ValidationError as error:
         faults = [_describe(fault) for fault in error.errors()]
         raise ValueError(f"{path}: " + "; ".join(faults)) from None
+
+
+def key_params(params: Params, *keys: str, but: Collection[str] = ()) -> dict[str, Any]:
+    """The params that a unit of work is kept under (`attune.unit_keys`): what stands below `keys` ("seed", "train", "ingest.val_share"),
+    each value under its whole key, without those that change speed alone or are named by `but`.
+    """
+    values = {key: value for key, value in _flat("", params.model_dump(mode="json")) if _is_below(key, keys)}
+    return {key: value for key, value in values.items() if not _is_below(key, SPEED_ONLY) and not _is_below(key, but)}
+
+
+def _flat(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _is_below(key: str, sections: Collection[str]) -> bool:
+    return any(key == section or key.startswith(f"{section}.") for section in sections)
 
 
 def _describe(fault: Any) -> str:

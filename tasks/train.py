@@ -14,9 +14,9 @@ from hashlib import sha256
 
 import torch
 
-from tasks.checkpoints import fingerprint
+from attune.unit_keys import fingerprint, unit_key
 from tasks.harmonizer_files import save_harmonizer
-from tasks.params import Params
+from tasks.params import Params, key_params
 from tasks.shards import read_manifest
 from tasks.training.batch_changes import BatchChanges, load_frozen_syconet
 from tasks.training.calibration import calibrated
@@ -37,12 +37,13 @@ def train(
 
     report: takes metrics at a step. show: takes the path of each sheet of pictures. ranks: this process among those that train together,
     where there are several; rank 0 alone reports, validates and saves, the others return {}.
-    Resumes a killed run of the same params and inputs from `paths.work`. Raises ValueError if a stream has no data.
+    Resumes a killed run of the same params, inputs and code from `paths.work`. Raises ValueError if a stream has no data.
     """
     torch.set_num_threads(params.train.threads)
     ranks = ranks or Ranks(device=training_device(0, 1))
     changes, trainer = _changes(params, ranks), Trainer(params, ranks)
-    session = Session(params, fingerprint(params.train.model_dump(), params.seed, _inputs(params)), trainer, report, show)
+    key = unit_key(train, key_params(params, "seed", "train"), _inputs(params))
+    session = Session(params, key, trainer, report, show)
     plan, first = plan_steps(params.train, params.seed), trainer.progress.step
     with open_streams(params, changes, plan, first_step=first, ranks=ranks) as streams:
         session.watch(streams)

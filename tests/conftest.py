@@ -5,7 +5,7 @@ import shutil
 import struct
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from attune import unit_keys
 from attune.images import encode_jpeg, encode_png
 from tasks.params import Params
 
@@ -114,6 +115,27 @@ def write_photos() -> Callable[..., Path]:
         return folder
 
     return written
+
+
+@pytest.fixture
+def edit_code(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """`edit_code("models/lut.py")`: from here on the keys of kept work see this file, and no other, with a line added."""
+
+    def edited(name: str) -> None:
+        file = ROOT / name
+        assert file.is_file()
+        monkeypatch.setattr(unit_keys, "read_source", lambda path: path.read_bytes() + (b"\n# edited\n" if path == file else b""))
+        forget_code()
+
+    yield edited
+    monkeypatch.undo()
+    forget_code()
+
+
+def forget_code() -> None:
+    """Let the keys of kept work look at the code again."""
+    for known in (unit_keys.code_digest, unit_keys.library_versions, unit_keys.imported_names, unit_keys.named_files):
+        known.cache_clear()
 
 
 COPIED = ("attune", "flows", "tasks", "models", "profiles", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore",

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attune.files import write_json
+from tasks.ablations import cells
 from tasks.ablations.cells import for_seed
 from tasks.ablations.measuring import LIGHT, METHOD, SUBSET, WHOLE, light_range, slices_of
 from tasks.ablations.plans import (
@@ -40,6 +41,36 @@ def study(repository: Path) -> StudyParams:
 @pytest.fixture(scope="module")
 def params(repository: Path) -> Params:
     return load_params(repository / "params.yaml")
+
+
+# --- Cells ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_edited_code_trains_a_cells_seeds_anew_and_other_code_keeps_them(
+    study: StudyParams, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit_code: Callable[[str], None]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = plan_study("augmentation", study, params).cells["60-pixel-none"]
+    trained: list[int] = []
+    monkeypatch.setattr(cells, "train", lambda one, *_: trained.append(one.seed) or {"val_fmse_ratio": 0.5})
+
+    def killed_after(seed: int) -> None:
+        trained.clear()
+
+        def say(said: str) -> None:
+            if said.startswith(f"seed {seed}:"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            cells.run_cell(plan, params, Path("result.json"), say)
+
+    killed_after(1)
+    edit_code("tasks/mine.py")
+    killed_after(2)
+    assert trained == [2]
+    edit_code("models/harmonizer.py")
+    killed_after(2)
+    assert trained == [1, 2]
 
 
 # --- Workspaces: the index ----------------------------------------------------------------------------------------------------------------

@@ -210,6 +210,20 @@ def test_another_checkpoint_or_param_writes_the_shards_it_concerns_again(params:
     assert changed == {unit.name for unit in plan_augment(params) if unit.kind == "augmented"}
 
 
+def test_shards_of_edited_code_are_written_again_and_all_are_kept_where_other_code_was(
+    params: Params, edit_code: Callable[[str], None]
+) -> None:
+    def written() -> dict[str, int]:
+        run(params)
+        return {path.name: path.stat().st_ino for path in params.paths.shards.glob("*.tar")}
+
+    first = written()
+    edit_code("tasks/mine.py")
+    assert written() == first
+    edit_code("models/lut.py")
+    assert not set(written().items()) & set(first.items())
+
+
 def test_hard_cases_are_chosen_told_and_byte_equal_in_two_runs(params: Params) -> None:
     config = HarmonizerConfig(
         size=32, architecture="small", width=8, num_knots=4, grid=4, shading="symmetric", shading_limit=1.5, plate=False, encoder_size=32

@@ -301,6 +301,22 @@ def test_finished_results_are_skipped_and_stale_ones_made_anew(folders: Path, mo
     assert run(*BATCH, "--model", model, "--strength", 0.5, "--overwrite") == 0
 
 
+def test_results_of_edited_code_are_not_mixed_with_new_ones(
+    folders: Path, model: Path, capsys: pytest.CaptureFixture[str], edit_code: Callable[[str], None]
+) -> None:
+    Path("composites/bad [red]one.png").unlink()
+    assert run(*BATCH, "--model", model) == 0
+    edit_code("attune/doctor.py")
+    assert run(*BATCH, "--model", model) == 0
+    assert "0 harmonized, 4 finished before" in capsys.readouterr().out
+    edit_code("attune/render.py")
+    Path("out/p1.png").unlink()
+    assert run(*BATCH, "--model", model) == 1
+    assert "made with other settings, or by another version" in capsys.readouterr().err
+    assert run(*BATCH, "--model", model, "--overwrite") == 0
+    assert "4 harmonized" in capsys.readouterr().out
+
+
 def test_an_interrupted_folder_goes_on_where_it_ended(
     folders: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from skimage.draw import polygon as draw_polygon
 
 from attune.images import encode_jpeg, read_mask
 from attune.rejects import BadSample, RejectReason
+from tasks.ingestion.check_cache import check_key
 from tasks.sources.coco import _decompressed, list_coco, object_rle, read_annotations
 
 HEIGHT, WIDTH = 60, 80
@@ -207,11 +208,26 @@ def test_missing_folders_name_key_and_layout(project, params, write_coco):
         list_coco(params)
 
 
+def test_edited_code_draws_masks_anew_and_they_look_new_to_the_checks(write_coco, params, edit_code):
+    write_coco([annotation(1), annotation(2)])
+
+    def drawn():
+        return {one.key: (Path(one.mask_path).stat().st_ino, check_key(one)) for one in list_coco(params).photographs}
+
+    first = drawn()
+    edit_code("tasks/sources/realhm.py")
+    assert drawn() == first
+    edit_code("tasks/sources/coco.py")
+    for name, (file, key) in drawn().items():
+        assert file != first[name][0]
+        assert key != first[name][1]
+
+
 def test_masks_are_drawn_once_and_leftovers_go(write_coco, params):
     path = write_coco([annotation(1), annotation(2)])
     masks = [Path(one.mask_path) for one in list_coco(params).photographs]
     before = [(mask.stat().st_mtime_ns, mask.stat().st_ino) for mask in masks]
-    assert {mask.stat().st_mtime_ns for mask in masks} == {path.stat().st_mtime_ns}
+    assert {mask.stat().st_mtime_ns // 10**9 for mask in masks} == {path.stat().st_mtime_ns // 10**9}
     list_coco(params)
     assert [(mask.stat().st_mtime_ns, mask.stat().st_ino) for mask in masks] == before
     masks[0].unlink()

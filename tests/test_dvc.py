@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from flows.graph import PlannedStage, plan_stages
+from tasks.params import SPEED_ONLY
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC reads the value of an empty step
 
@@ -24,11 +25,6 @@ NOT_READ = {
     "fit_syconet": {"syconet.domains", "syconet.finetune_steps"},
     "finetune_syconet": {"syconet.domains", "syconet.steps", "syconet.kl_warmup"},
     "report": {f"evaluate.{key}" for key in ("competitors", "champion", "naturalness_images", "sheet_rows", "batch_size")},
-}
-# Workers, memory, and how often progress is saved or shown: they change how fast a stage is, never what comes out.
-SPEED_ONLY = {
-    "ingest.num_workers", "mine.num_workers", "augment.num_workers", "train.cache_megabytes",
-    "syconet.checkpoint_every", "syconet.report_every", "train.report_every",
 }
 
 

@@ -95,6 +95,21 @@ def test_a_killed_fine_tuning_ends_with_the_weights_of_an_uninterrupted_one(para
     assert path.read_bytes() == expected
 
 
+def test_edited_code_never_resumes_a_fine_tuning_and_other_code_does(params: Params, edit_code: Callable[[str], None]) -> None:
+    seen: list[int] = []
+
+    def killed(done: int, _total: int) -> None:
+        seen.append(done)
+        if done == 3:
+            raise KeyboardInterrupt
+
+    for file in ("tasks/mine.py", "models/harmonizer.py", "models/syconet.py"):
+        edit_code(file)
+        with pytest.raises(KeyboardInterrupt):
+            finetune_syconet(params, "photos/dark", quiet, killed)
+    assert seen == [1, 2, 3, 3, 1, 2, 3]
+
+
 def test_naming_a_domain_leaves_the_unions_files_as_they_are(params: Params, configure: Callable[..., Params]) -> None:
     before = {path.name: path.read_bytes() for path in params.paths.syconet.iterdir()}
     fit_syconet(configure({**TINY, "syconet.domains": [], "syconet.finetune_steps": 9}), quiet, no_progress)

@@ -134,6 +134,28 @@ def test_another_param_or_input_never_resumes_a_foreign_state(index: Path, confi
     assert seen == [1, 1]
 
 
+def test_edited_code_never_resumes_and_other_code_does(
+    index: Path, configure: Configure, edit_code: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    del index
+
+    def first_step(params: Params) -> int:
+        seen: list[int] = []
+        with pytest.raises(KeyboardInterrupt):
+            fit_syconet(params, quiet, lambda done, _: killed_after(done, seen)(done, 0) if seen else seen.append(done))
+        return seen[0]
+
+    params = configure(TINY)
+    with pytest.raises(KeyboardInterrupt):
+        fit_syconet(params, quiet, killed_after(5))
+    edit_code("models/harmonizer.py")
+    assert first_step(configure({**TINY, "syconet.report_every": 5})) == 4, "a param that changes speed alone begins anew"
+    edit_code("models/lut.py")
+    with caplog.at_level(logging.WARNING):
+        assert first_step(params) == 1
+    assert "fit_syconet.pt belongs to other params, inputs or code" in caplog.text
+
+
 class Deaf(SycoNet):
     """A network that names one table whatever the code, and one code whatever the composite."""
 

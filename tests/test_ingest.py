@@ -16,7 +16,7 @@ from tasks.color.recolor import Retouch, apply_retouch
 from tasks.color.transfer import TRANSFERS, bounding_box
 from tasks.index import read_index
 from tasks.ingest import SOURCES, finish_ingest, plan_ingest, settle_ingest
-from tasks.ingestion import check_cache, check_chunks, composite_chunks
+from tasks.ingestion import check_chunks, composite_chunks
 from tasks.ingestion.check_chunks import check_chunk, verdicts_folder
 from tasks.ingestion.checks import check_image, check_mask
 from tasks.ingestion.composite_chunks import compose_chunk
@@ -235,18 +235,27 @@ def test_a_changed_file_is_looked_at_again(photos, params):
     assert [key for key in before if before[key] != after[key]] == ["photos_p03"]
 
 
-def test_neither_verdicts_nor_parts_of_other_code_are_continued(photos, params, monkeypatch):
-    def folders():
-        (check,) = plan_ingest(params)
-        check_chunk(params, check)
-        (unit,) = settle_ingest(params)
-        return check.folder, unit.folder
+@pytest.mark.parametrize(
+    ("file", "due"),
+    [
+        ("tasks/mine.py", (0, 0)), ("tasks/ingestion/checks.py", (1, 0)), ("tasks/ingestion/synthesis.py", (0, 1)),
+        ("tasks/color/transfer.py", (0, 1)), ("attune/images.py", (1, 1)),
+    ],
+)
+@pytest.mark.usefixtures("photos")
+def test_edited_code_makes_its_own_verdicts_and_composites_anew(params, edit_code, file, due):
+    def make():
+        checks = plan_ingest(params)
+        for chunk in checks:
+            check_chunk(params, chunk)
+        composites = settle_ingest(params)
+        for chunk in composites:
+            compose_chunk(params, chunk)
+        return len(checks), len(composites)
 
-    first = folders()
-    for module in (check_cache, composite_chunks):
-        monkeypatch.setattr(module, "code_digest", lambda root: f"other {root}")
-    second = folders()
-    assert not set(first) & set(second)
+    assert make() == (1, 1)
+    edit_code(file)
+    assert make() == due
 
 
 def test_leftovers_in_the_outputs_are_cleared_and_the_manifest_is_last(photos, params):

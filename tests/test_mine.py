@@ -23,6 +23,7 @@ from attune.files import write_bytes
 from attune.images import decode_image, encode_jpeg, encode_png
 from tasks.index import PHOTOGRAPHS, read_table, write_table
 from tasks.mine import REJECTS, finish_mine, plan_mine, render_shard
+from tasks.mining import object_analysis
 from tasks.mining.object_analysis import analyse_objects
 from tasks.mining.recipes import RECIPES, read_placement, render_recipe
 from tasks.params import Params
@@ -122,6 +123,28 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(settle: Callable[..., P
     run(killed)
     assert (killed.paths.mined / units[1].name).stat().st_mtime_ns == stamp
     assert contents(killed.paths.mined) == contents(whole.paths.mined)
+
+
+def test_edited_code_analyses_and_renders_anew_and_other_code_does_not(
+    settle: Callable[..., Params], edit_code: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, looked_at = settle("run", {"mine.num_composites": 10}), []
+    analyse = object_analysis.analyse_photograph
+    monkeypatch.setattr(object_analysis, "analyse_photograph", lambda rows, *rest: looked_at.append(rows[0]["key"]) or analyse(rows, *rest))
+
+    def mined() -> tuple[int, dict[str, int]]:
+        looked_at.clear()
+        run(params)
+        return len(looked_at), {path.name: path.stat().st_ino for path in params.paths.mined.glob("*.tar")}
+
+    first = mined()
+    assert first[0] == sum(SPLITS.values())
+    edit_code("tasks/training/trainer.py")
+    assert mined() == (0, first[1])
+    edit_code("tasks/mining/compositing.py")
+    again = mined()
+    assert again[0] == first[0]
+    assert not set(again[1].items()) & set(first[1].items())
 
 
 MINING = """

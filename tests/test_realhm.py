@@ -97,6 +97,22 @@ def test_composites_are_pasted_once_and_leftovers_go(write_item, params):
     assert [output.exists() for output in outputs] == [False, True]
 
 
+def test_edited_code_pastes_composites_anew_and_other_code_does_not(write_item, params, edit_code):
+    write_item("a")
+
+    def pasted():
+        (pair,) = list_realhm(params).pairs
+        return Path(pair.composite_path).stat().st_ino, Path(pair.composite_path).stat().st_mtime_ns
+
+    first = pasted()
+    edit_code("tasks/sources/coco.py")
+    assert pasted() == first
+    edit_code("tasks/color/transfer.py")
+    again = pasted()
+    assert again[0] != first[0]
+    assert again[1] != first[1]
+
+
 def test_items_are_found_in_any_folder_and_by_either_suffix(tmp_path):
     for name in ("v1/x.jpg", "v1/x_gt.JPG", "v2/deep/x_mask.jpeg", "v2/notes.txt", ".hidden.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

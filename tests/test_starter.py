@@ -159,6 +159,21 @@ def test_a_second_call_writes_nothing(written):
     assert {path: path.stat().st_mtime_ns for path in written.paths.starter.rglob("*")} == before
 
 
+def test_edited_code_writes_anew_and_other_code_nothing(tmp_path, edit_code):
+    params = small_params(tmp_path / "data", num_scenes=1, num_retouches=0)
+    manifest = tmp_path / "data/manifest.json"
+
+    def written():
+        write_starter(params)
+        return manifest.stat().st_ino, manifest.read_bytes()
+
+    first = written()
+    edit_code("tasks/ingestion/checks.py")
+    assert written() == first
+    edit_code("tasks/sources/starter_objects.json")
+    assert written()[1] != first[1]
+
+
 def test_an_interrupted_call_starts_afresh_and_leaves_nothing_foreign(tmp_path, monkeypatch):
     params = small_params(tmp_path / "data", num_scenes=1, num_retouches=0)
     monkeypatch.setattr(starter, "_write_scene", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -74,6 +74,27 @@ def test_a_changed_param_never_resumes_a_foreign_checkpoint(tiny: Params) -> Non
     assert reached[0] == 1
 
 
+def test_edited_code_never_resumes_a_training_and_other_code_does(tiny: Params, edit_code: Callable[[str], None]) -> None:
+    def first_step(params: Params) -> int:
+        reached: list[int] = []
+
+        def advance(done: int, _: int) -> None:
+            reached.append(done)
+            raise Killed
+
+        with pytest.raises(Killed):
+            train(params, _silent, advance)
+        return reached[0]
+
+    with pytest.raises(Killed):
+        train(tiny, _silent, _kill_at(7))
+    edit_code("tasks/mine.py")
+    faster = tiny.train.model_copy(update={"cache_megabytes": 7})
+    assert first_step(tiny.model_copy(update={"train": faster})) == 7
+    edit_code("models/losses.py")
+    assert first_step(tiny) == 1
+
+
 def test_the_adversarial_stream_takes_its_share_of_the_steps(tiny: Params) -> None:
     num, share = 2000, tiny.train.adversarial_share
     taken = sum(is_adversarial(tiny.train, tiny.seed, step) for step in range(2, num + 2))

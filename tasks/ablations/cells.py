@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from attune.files import read_json, write_json
+from attune.unit_keys import unit_key
 from tasks.ablations.judge import NATURAL, judge_composites, load_judge
 from tasks.ablations.measuring import measure_pairs
 from tasks.ablations.plans import CellPlan, with_values
-from tasks.checkpoints import fingerprint
 from tasks.evaluation.baselines import BASELINES
 from tasks.evaluation.measurements import COMPOSITE
 from tasks.evaluation.methods import Methods
@@ -82,9 +82,9 @@ def _judge(plan: CellPlan, params: Params, methods: Methods) -> Mapping[str, Map
 
 
 def _key(plan: CellPlan, params: Params) -> str:
-    """What unfinished work belongs to: the plan and the data."""
+    """What unfinished work belongs to: the plan, the data and the code."""
     data = [read_json(folder / "manifest.json") for folder in (params.paths.shards, params.paths.mined) if folder.is_dir()]
-    return fingerprint(plan.model_dump(mode="json", exclude={"seeds"}), data)
+    return unit_key(run_cell, plan.model_dump(mode="json", exclude={"seeds", "code"}), data)
 
 
 def _silent(*_: object) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from attune.files import read_json, write_json
+from attune.unit_keys import code_digest
 from tasks.ablations.study_params import STUDIES, Changes, StudyName, StudyParams
-from tasks.code_digest import code_digest
 from tasks.params import Params, Section
 
 Part = Literal["syconet", "shards", "mined"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from attune.unit_keys import unit_key
 from models.syconet import SycoNet
 from tasks.augmentation.domains import UNION, Row, checkpoint_folder
 from tasks.augmentation.latent import has_collapsed, measure_latent
@@ -18,8 +19,7 @@ from tasks.augmentation.quality_report import MAX_PAIRS, measure_samplers, quali
 from tasks.augmentation.samplers import syconet_sampler
 from tasks.augmentation.syconet_sheet import write_syconet_sheet
 from tasks.augmentation.syconet_training import Advance, Report, SycoNetTrainer, run_training
-from tasks.checkpoints import fingerprint
-from tasks.params import Params
+from tasks.params import Params, key_params
 from tasks.syconet_files import save_syconet
 
 MAX_VAL_PAIRS = 512
@@ -60,10 +60,11 @@ def train(
 ) -> SycoNet:
     """The network of `trainer`, trained on the pairs of `domain`, on the CPU in evaluation mode.
 
-    came_from: a hash of the weights that training starts from. A killed run of equal params and inputs goes on from `checkpoint`, exactly.
+    came_from: a hash of the weights that training starts from. A killed run of the same key goes on from `checkpoint`, exactly.
     """
     rows = choose_rows(params, "train", trainer.num_steps * trainer.section.batch_size, domain)
-    key = fingerprint(_params_of(params, domain), params.seed, trainer.device.type, domain, came_from, row_hashes(rows))
+    section = key_params(params, "seed", "syconet", but=_of_others(domain))
+    key = unit_key(train, section, trainer.device.type, domain, came_from, row_hashes(rows))
     run_training(trainer, read_pairs(params, rows), checkpoint=checkpoint, key=key, report=report, advance=advance)
     return trainer.model.cpu().eval()
 
@@ -102,5 +103,8 @@ def save(params: Params, domain: str, model: SycoNet, held_out: HeldOut, metrics
 
 def _params_of(params: Params, domain: str) -> dict[str, Any]:
     """The section but for what the other kind of training alone looks at: naming a domain makes no union stale."""
-    others = {"domains", "finetune_steps"} if domain == UNION else {"domains", "steps", "kl_warmup"}
-    return params.syconet.model_dump(exclude=others)
+    return params.syconet.model_dump(exclude={key.removeprefix("syconet.") for key in _of_others(domain)})
+
+
+def _of_others(domain: str) -> set[str]:
+    return {f"syconet.{name}" for name in (("domains", "finetune_steps") if domain == UNION else ("domains", "steps", "kl_warmup"))}

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from attune.rejects import BadSample
-from tasks.ingestion.check_cache import Verdict, check_key, rules_digest
+from attune.unit_keys import unit_key
+from tasks.ingestion.check_cache import Verdict, check_key
 from tasks.ingestion.checks import CheckedImage, check_composite, check_image, check_mask, check_pair, check_retouch, photograph_row
 from tasks.ingestion.kept_work import DoneChunk, WorkChunk, iterate_results, read_chunk, work_key, write_chunk, write_results
-from tasks.params import Ingest, Params
+from tasks.params import Ingest, Params, key_params
 from tasks.sources.candidates import Candidate, CompositeCandidate, PairCandidate, PhotographCandidate, RetouchCandidate
 
 CHUNK_PHOTOGRAPHS = 100  # the unit of retry and of resuming: seconds of work, which a verdict of each sample ends
+_ELSEWHERE = {  # params that say what is read and what becomes of it, not what is good
+    "sources", "folders", "max_reject_fraction", "val_share", "test_share", "max_hash_distance", "starter", "synthesis",
+}
 
 KINDS = {kind.__name__: kind for kind in (PhotographCandidate, PairCandidate, RetouchCandidate, CompositeCandidate)}
 _CHECKS: dict[type, Callable[[Any, Ingest], dict[str, Any]]] = {
@@ -26,7 +30,8 @@ _CHECKS: dict[type, Callable[[Any, Ingest], dict[str, Any]]] = {
 
 def verdicts_folder(params: Params) -> Path:
     """Where verdicts under these params' rules are filed."""
-    return params.paths.work / "ingest" / "checks" / rules_digest(params.ingest)
+    rules = unit_key(check_chunk, key_params(params, "ingest", but=[f"ingest.{name}" for name in _ELSEWHERE]))
+    return params.paths.work / "ingest" / "checks" / rules
 
 
 def plan_checks(params: Params, samples: Iterable[tuple[bytes, Candidate]]) -> list[WorkChunk]:

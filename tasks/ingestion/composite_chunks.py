@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 
 from attune.files import read_json, write_json
 from attune.images import read_mask, read_shrunk
-from tasks.code_digest import code_digest
+from attune.unit_keys import unit_key
 from tasks.ingestion.kept_work import DoneChunk, WorkChunk, iterate_results, keep_results, read_chunk, work_key, write_chunk, write_results
 from tasks.ingestion.object_composites import (
     Foreground,
@@ -31,7 +31,7 @@ from tasks.ingestion.object_composites import (
 )
 from tasks.ingestion.references import Reference, References, read_references, shelf_of, write_references
 from tasks.ingestion.synthesis import ILLUMINANTS_FILE, illuminants_for
-from tasks.params import Params
+from tasks.params import Params, key_params
 from tasks.sources.candidates import PhotographCandidate
 from tasks.sources.listing import LONGEST_NAME
 
@@ -39,7 +39,7 @@ CHUNK_PHOTOGRAPHS = 50  # the unit of retry and of resuming: a few seconds of wo
 CACHED_REFERENCES = 256  # foregrounds kept decoded while a chunk is worked on: about 50 MB
 
 Result = dict[str, Any]  # a MadeComposite whose files are SHA-256 by name, and the key of its "object"
-_COUNTS = {"composites_per_object", "composites_per_test_object"}  # more of them change none of the others
+_COUNTS = {f"ingest.synthesis.composites_per_{which}" for which in ("object", "test_object")}  # more of them change none of the others
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,11 @@ def stored_file(folder: Path, sha256: str) -> Path:
 
 def _folder(params: Params) -> Path:
     """Named after all that decides composites but the objects and their files."""
-    synthesis, lights = params.ingest.synthesis, params.paths.raw / ILLUMINANTS_FILE
-    values = [
-        params.seed, synthesis.model_dump(mode="json", exclude=_COUNTS), params.paths.composites.as_posix(), code_digest(Path(__file__)),
-        hashlib.sha256(lights.read_bytes()).hexdigest() if synthesis.weights.illuminant > 0.0 and lights.is_file() else "",
-    ]
-    return params.paths.work / "ingest" / "composites" / work_key(json.dumps(values, sort_keys=True)).hex()
+    rules = key_params(params, "seed", "ingest.synthesis", "ingest.max_megapixels", but=_COUNTS)
+    lights = params.paths.raw / ILLUMINANTS_FILE
+    is_lit = params.ingest.synthesis.weights.illuminant > 0.0 and lights.is_file()
+    inputs = params.paths.composites.as_posix(), hashlib.sha256(lights.read_bytes()).hexdigest() if is_lit else ""
+    return params.paths.work / "ingest" / "composites" / unit_key(compose_chunk, rules, inputs)
 
 
 def _keep_references(folder: Path, objects: Iterable[CheckedObject]) -> Path:

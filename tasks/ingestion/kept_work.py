@@ -4,7 +4,7 @@
     <folder>/<name>.parquet         its results: a text (JSON) for each key, whole or not at all
     <folder>/kept.parquet           results of earlier runs, together
 
-The folder is named after the rules (params, code, versions): other rules find it empty. To delete it costs time and changes nothing.
+The folder is named after the rules (`attune.unit_keys`): other rules find it empty. To delete it costs time and changes nothing.
 """
 
 import hashlib

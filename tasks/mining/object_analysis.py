@@ -3,8 +3,6 @@
 Photographs are analysed in units whose results are kept below `paths.work`, so that an interrupted run goes on.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -19,18 +17,18 @@ from jaxtyping import Bool, UInt8
 
 from attune.files import written_atomically
 from attune.images import read_image, read_mask, shrink_to
+from attune.unit_keys import unit_key
 from tasks.index import read_table
 from tasks.mining.compositing import mask_box, mask_contact, resample, ring_around, to_frame
 from tasks.mining.foregrounds import Reason, first_fault, mean_chroma, sharpness
 from tasks.mining.gap import region_colours
 from tasks.mining.plates import PlateFile, find_plates, judge_plate
-from tasks.params import Mine, Params
+from tasks.params import Mine, Params, key_params
 
 SHAPE_SIDE = 8  # the mask's coarse shape: coverage on SHAPE_SIDE x SHAPE_SIDE cells of its box
 _HALF = 128  # a mask value from here on is foreground
 _PHOTOGRAPHS_PER_UNIT = 64  # analysed between two saves of the resumable state
-_VERSION = 2  # counts up when a measured number changes its meaning: old caches are then ignored
-# What the analysis of an object does not depend on; all other params of the section are part of the cache's name.
+# What the analysis of an object does not depend on; all other params of the section are part of its key.
 _LATER = {
     "num_composites", "mode", "max_upsampling", "max_lightness_gap", "max_colour_gap", "weights", "min_semantic", "min_fit", "candidates",
     "temperature", "max_per_foreground", "max_per_background", "quotas", "rescale", "choke", "feather_sigma", "jitter", "jpeg_quality",
@@ -110,11 +108,10 @@ def _analyse_unit(photographs: Sequence[Sequence[Row]], params: Params) -> list[
     """The analysis of some photographs, from the resumable state where it is there."""
     mine = params.mine
     plates = find_plates(params.paths.raw / mine.plate_folder, [row["key"] for rows in photographs for row in rows], mine.plate)
-    settings = mine.model_dump(mode="json", exclude=_LATER)
+    settings = key_params(params, "mine", "ingest.max_megapixels", but=[f"mine.{name}" for name in _LATER])
     identity = [[row[name] for name in ("key", "image_sha256", "mask_sha256", "label")] for rows in photographs for row in rows]
     brought = sorted((key, plate.path, plate.sha256) for key, plate in plates.items())
-    name = hashlib.sha256(json.dumps([_VERSION, settings, identity, brought], sort_keys=True).encode()).hexdigest()[:24]
-    path = params.paths.work / "mine" / f"{name}.parquet"
+    path = params.paths.work / "mine" / f"{unit_key(_analyse_unit, settings, identity, brought)}.parquet"
     if path.is_file():
         return read_table(path, ANALYSIS)
     found = [result for rows in photographs for result in _analyse_one(rows, plates, params)]

@@ -27,7 +27,7 @@ from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
 from tasks.sources.candidates import Candidates, ListingReject, PhotographCandidate
 from tasks.sources.listing import check_inside, check_utf8, safe_key, source_folder
-from tasks.sources.prepared import clear_others, is_up_to_date, newest, write_prepared
+from tasks.sources.prepared import clear_others, is_up_to_date, time_made, write_prepared
 
 SOURCE = "coco"
 PREFIX = "instances_"
@@ -66,7 +66,7 @@ def list_coco(params: Params) -> Candidates:
     for file in files:
         annotated = read_annotations(file)
         objects, faults, passed = _list_objects(annotated, _image_folder(folder, annotated.name), params)
-        _draw_masks(objects, newest([file]), params.ingest.num_workers)
+        _draw_masks(objects, time_made(_draw_masks, [file]), params.ingest.num_workers)
         found += [candidate for candidate, _ in objects]
         rejects += faults
         counts[annotated.name] = {"annotations": len(annotated.annotations), "objects": len(objects), "rejects": len(faults), **passed}

@@ -24,7 +24,7 @@ from tasks.color.transfer import paste
 from tasks.params import Params
 from tasks.sources.candidates import Candidates, ListingReject, PairCandidate
 from tasks.sources.listing import check_utf8, safe_key, source_folder
-from tasks.sources.prepared import clear_others, is_up_to_date, newest, write_prepared
+from tasks.sources.prepared import clear_others, is_up_to_date, time_made, write_prepared
 
 SOURCE = "realhm"
 METHOD = "published"
@@ -82,7 +82,7 @@ def _paste(name: str, parts: Parts, output: Path, *, max_megapixels: float) -> N
     for part in NEEDED:
         if part not in parts:
             raise BadSample(RejectReason.MISSING, f"{name}{part}.jpg", f"no {name}{part}.jpg beside {', '.join(map(str, parts.values()))}")
-    made_from = newest(parts[part] for part in (FOREGROUND, MASK, BACKGROUND))
+    made_from = time_made(_paste, (parts[part] for part in (FOREGROUND, MASK, BACKGROUND)))
     if is_up_to_date(output, made_from):
         return
     foreground = read_image(parts[FOREGROUND], max_megapixels=max_megapixels)

@@ -26,12 +26,11 @@ from jaxtyping import UInt8
 
 from attune.files import clear_folder, read_json, write_bytes, write_json
 from attune.images import encode_png, read_image, shrink_to
-from tasks.color import difference, recolor
+from attune.unit_keys import unit_key
 from tasks.color.difference import foreground_mse
 from tasks.color.recolor import apply_retouch, random_retouch
-from tasks.params import Params, Synthesis
+from tasks.params import Params, Synthesis, key_params
 from tasks.seeds import numpy_generator
-from tasks.sources import scenes, shapes, textures
 from tasks.sources.candidates import Candidates, PairCandidate, PhotographCandidate, RetouchCandidate, describe_parameters
 from tasks.sources.listing import safe_key
 from tasks.sources.scenes import render_scene
@@ -261,13 +260,7 @@ def installed_file(photograph: StarterPhotograph) -> Path:
 
 def _content_key(params: Params) -> str:
     """A hash of all that the files depend on: params, photographs, outlines, and the code that makes them."""
-    synthesis = params.ingest.synthesis
-    values = [
-        params.seed, params.ingest.starter.model_dump(), params.ingest.val_share, params.ingest.test_share,
-        synthesis.min_fmse, synthesis.max_fmse, synthesis.max_attempts,
-    ]
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-    code = [Path(str(module.__file__)) for module in (scenes, shapes, textures, recolor, difference)]
-    for path in [Path(__file__), *code, OBJECTS_FILE, *map(installed_file, PHOTOGRAPHS.values())]:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    limits = (f"ingest.synthesis.{name}" for name in ("min_fmse", "max_fmse", "max_attempts"))
+    values = key_params(params, "seed", "ingest.starter", "ingest.val_share", "ingest.test_share", *limits)
+    photographs = [hashlib.sha256(installed_file(photograph).read_bytes()).hexdigest() for photograph in PHOTOGRAPHS.values()]
+    return unit_key(write_starter, values, photographs)
