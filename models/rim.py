@@ -5,7 +5,7 @@ composite's own error, seen directly; where the outline follows a real edge it i
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad, silu
 
@@ -13,6 +13,7 @@ NUM_SCALES = 3  # of the neighbourhoods on both sides: 3, 6 and 14 px
 NUM_RIM_FEATURES = NUM_SCALES * 15 + 1
 NUM_POINTS = 256  # of the outline that are looked at
 MIN_CLOSENESS = 0.2  # of 1 for a point on the outline itself, 0 where one side alone is near
+CLOSENESS_STEPS = 1024  # from 0 to 1; no mask of 0 and 1 is half-way between two
 EPSILON = 1e-4
 
 
@@ -29,10 +30,21 @@ def rim_features(
         values = torch.cat([image, image.square(), torch.ones_like(mask)], dim=1)
         pooled = neighbourhoods(torch.cat([values * mask, values * (1 - mask)], dim=1))
         closeness = (4 * pooled[0][:, 6] * pooled[0][:, 13]).flatten(1)
-        nearest, places = (closeness * (closeness > MIN_CLOSENESS)).topk(min(NUM_POINTS, closeness.shape[1]), dim=1)
+        places = nearest_points(closeness, min(NUM_POINTS, closeness.shape[1]))
+        nearest = (closeness * (closeness > MIN_CLOSENESS)).gather(1, places)
         places = places.unsqueeze(1).expand(-1, pooled[0].shape[1], -1)
         sides = [_sides(scale.flatten(2).gather(2, places)) for scale in pooled]
         return torch.cat([*sides, nearest.unsqueeze(1)], dim=1).transpose(1, 2), nearest
+
+
+def nearest_points(closeness: Float[Tensor, "B N"], count: int) -> Int[Tensor, "B {count}"]:
+    """The places of the `count` nearest points, equally near ones in the order of their places.
+
+    Points along a straight outline are equally near but for rounding: which are taken must not depend on who computes it, so nearness is
+    told in whole steps.
+    """
+    steps = (closeness * CLOSENESS_STEPS).round().to(torch.int32) * closeness.shape[1]
+    return (steps - torch.arange(closeness.shape[1], device=closeness.device, dtype=torch.int32)).topk(count, dim=1).indices
 
 
 def neighbourhoods(values: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B C H/2 W/2"]]:
@@ -47,10 +59,8 @@ def neighbourhoods(values: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B C 
 def _square_sums(values: Tensor) -> list[Tensor]:
     upper, lower = values[..., 0::2, :], values[..., 1::2, :]
     two = upper + lower
-    three = two.clone()
-    three[..., 1:, :] += lower[..., :-1, :]
-    small = three[..., 0::2] + three[..., 1::2]
-    small[..., 1:] += three[..., 1:-1:2]
+    three = two + pad(lower[..., :-1, :], (0, 0, 1, 0))
+    small = three[..., 0::2] + three[..., 1::2] + pad(three[..., 1:-1:2], (1, 0))
     cells = two[..., 0::2] + two[..., 1::2]
     return [small, *(_summed(_summed(cells, width, -2), width, -1) for width in (3, 7))]
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from models.rim import NUM_POINTS, NUM_RIM_FEATURES, RimEncoder, neighbourhoods, rim_features
+from models.rim import NUM_POINTS, NUM_RIM_FEATURES, RimEncoder, nearest_points, neighbourhoods, rim_features
 
 SIZE = 64
 
@@ -108,3 +108,13 @@ def test_moments_stay_exact_under_autocast() -> None:
         features, _ = rim_features(image, mask)
     assert features.dtype == torch.float32
     torch.testing.assert_close(features, rim_features(image, mask)[0])
+
+
+def test_which_points_are_looked_at_does_not_depend_on_rounding() -> None:
+    mask = torch.zeros(1, 1, SIZE, SIZE)
+    mask[..., 8:-8, 8:-8] = 1  # its straight sides hold more equally near points than are looked at
+    closeness = 4 * neighbourhoods(mask)[0] * neighbourhoods(1 - mask)[0]
+    noise = 1e-6 * torch.rand(closeness.shape, generator=torch.Generator().manual_seed(0))
+    first, second = (nearest_points((closeness + sign * noise).flatten(1), 32) for sign in (1, -1))
+    assert torch.equal(first, second)
+    assert (closeness.flatten(1).gather(1, first) > 0.8).all()
