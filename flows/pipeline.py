@@ -20,7 +20,7 @@ from rich.table import Column, Table
 
 from attune.files import read_json
 from flows.console import console, faults_as_lines
-from flows.graph import PlannedStage, plan_stages
+from flows.graph import CODE, PlannedStage, plan_stages
 from flows.processes import Leash, exit_on_sigterm, follow_parent
 from flows.server import boot_server, configured_api, using_api
 from flows.tracking import Execution, prepare_tracking, tracked_execution
@@ -46,7 +46,7 @@ def pipeline() -> None:
             console.print(f"[bold]{number}/{len(stages)} {stage.name}[/bold]  [dim]{stage.description}[/dim]")
             run = Task(reproduce, name=stage.name, cache_policy=NO_CACHE, persist_result=False)
             seconds[stage.name] = run(stage.name, leash, stage_environment(execution))
-        executed = execution.executed_stages()
+        executed = execution.executed_stages() | (seconds.keys() & {CODE})  # which has no run of its own
         execution.log({f"seconds.{name}": value for name, value in seconds.items() if name in executed})
     print_summary(params, stages, seconds, executed)
 

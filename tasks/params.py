@@ -34,6 +34,7 @@ class Section(BaseModel):
 
 class Paths(Section):
     raw: Path
+    code: Path
     starter: Path
     index: Path
     prepared: Path

@@ -3,6 +3,8 @@
 import ast
 import contextlib
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.graph import PlannedStage, plan_stages
+from flows.code import list_code
+from flows.graph import CODE, PlannedStage, plan_stages
 from tasks.params import SPEED_ONLY
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC reads the value of an empty step
@@ -69,12 +72,25 @@ def import_closure(stage: str, repository: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", SECTIONS)
-def test_the_code_of_a_stage_is_its_import_closure(repository: Path, stages: dict[str, Any], stage: str) -> None:
-    declared = {dep for dep in stages[stage]["deps"] if not dep.startswith("${")}
-    real = import_closure(stage, repository)
-    assert declared == real, (
-        f"dvc.yaml, {stage}: missing {sorted(real - declared)}, too many {sorted(declared - real)}; the list is\n{', '.join(sorted(real))}"
-    )
+def test_the_code_of_a_stage_is_its_import_closure(
+    repository: Path, stages: dict[str, Any], stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    listed, real = list_code(stage), import_closure(stage, repository)
+    assert set(listed) == real, f"{stage}: missing {sorted(real - set(listed))}, too many {sorted(set(listed) - real)}"
+    assert stages[stage]["deps"][0] == f"${{paths.code}}/{stage}.json"
+    for dep in stages[stage]["deps"]:  # no file of ours stands beside it
+        assert dep.startswith("${paths.")
+
+
+def test_nothing_is_loaded_that_is_not_listed(repository: Path) -> None:
+    """What Python itself loads of ours for two stages, the one without and the one with most of the models."""
+    look = "import sys, flows.{0}; print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] in ('attune', 'models', 'tasks')))"
+    for stage in ("report", "train"):
+        said = subprocess.run([sys.executable, "-c", look.format(stage)], cwd=repository, capture_output=True, text=True, check=True).stdout
+        loaded = {Path(file).relative_to(repository).as_posix() for file in said.split() if not file.endswith("__init__.py")}
+        assert loaded - {SCHEMA} <= import_closure(stage, repository), stage
+        assert f"tasks/{stage}.py" in loaded
 
 
 def test_the_closure_follows_imports_inside_functions(tmp_path: Path) -> None:
@@ -126,7 +142,7 @@ def test_speed_only_keys_exist(repository: Path) -> None:
 
 
 def test_stages_are_the_flows_in_pipeline_order(stages: dict[str, Any]) -> None:
-    assert list(stages) == list(SECTIONS)
+    assert list(stages) == [CODE, *SECTIONS]
     for name, stage in stages.items():
         unit = f" ${{item.{MATRICES[name]}}}" if name in MATRICES else ""
         assert stage["cmd"] == f"python -m flows.{name}{unit}"
@@ -144,6 +160,8 @@ def test_every_path_comes_from_params(repository: Path, stages: dict[str, Any]) 
 
 def test_metrics_and_plots_stay_in_git(stages: dict[str, Any]) -> None:
     for name, stage in stages.items():
+        if name == CODE:
+            continue
         entries = [entry for kind in ("metrics", "plots") for entry in stage.get(kind, [])]
         if name == "report":
             assert entries == []  # it measures nothing
@@ -162,13 +180,14 @@ def settled(repository: Path, copy_project: Callable[[Path, Path], Path], tmp_pa
     from dvc.repo import Repo
 
     folder = copy_project(repository, tmp_path_factory.mktemp("settled"))
+    subprocess.run([sys.executable, "-m", f"flows.{CODE}"], cwd=folder, check=True)
     with contextlib.chdir(folder), Repo() as repo:
         for out in repo.index.outs:
             path = Path(out.fs_path)
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix:
                 path.write_text("{}")
-            else:
+            elif path.name != CODE:
                 path.mkdir()
                 (path / "manifest.json").write_text(f'"{path.name}"')
         repo.commit(force=True)
@@ -209,7 +228,7 @@ def test_dvc_visits_the_stages_in_an_order_that_respects_the_edges(settled: Path
     for stage in planned:
         assert seen.issuperset(stage.upstream)
         seen.add(stage.name)
-    assert seen == set(SECTIONS) - set(MATRICES)
+    assert seen == {CODE, *SECTIONS} - set(MATRICES)
     assert planned[-1].name == "report"
     assert all(stage.description for stage in planned)
 
@@ -250,16 +269,21 @@ def test_touched_code_makes_stale_exactly_the_stages_that_import_it(
     due: Callable[..., tuple[set[str], set[str]]], repository: Path, file: str
 ) -> None:
     stale, _ = due(file, '"""', '"""Touched. ')
-    assert stale == {stage for stage in set(SECTIONS) - set(MATRICES) if file in import_closure(stage, repository)}
+    assert stale == {CODE} | {stage for stage in set(SECTIONS) - set(MATRICES) if file in import_closure(stage, repository)}
 
 
 @pytest.mark.parametrize("name", ["page.css", "page.html", "page.js", "tables.py"])
 def test_the_pages_code_measures_nothing_again(due: Callable[..., tuple[set[str], set[str]]], name: str) -> None:
-    assert due(f"tasks/evaluation/report_page/{name}", "\n", "\n\n") == ({"report"}, {"report"})
+    assert due(f"tasks/evaluation/report_page/{name}", "\n", "\n\n") == ({CODE, "report"}, {CODE, "report"})
+
+
+def test_the_plan_names_the_file_that_changed(due: Callable[..., tuple[set[str], set[str]]]) -> None:
+    due("models/discriminator.py", '"""', '"""Touched. ')
+    assert [stage.reasons for stage in plan_stages() if stage.name == "train"] == [("models/discriminator.py modified",)]
 
 
 def test_orchestration_makes_nothing_stale(due: Callable[..., tuple[set[str], set[str]]]) -> None:
-    assert due("flows/stage.py", '"""', '"""Touched. ') == (set(), set())
+    assert due("flows/stage.py", '"""', '"""Touched. ') == ({CODE}, {CODE})
 
 
 def test_a_new_photograph_is_ingested(settled: Path, due: Callable[..., tuple[set[str], set[str]]]) -> None:
