@@ -1,6 +1,6 @@
 """What a kept unit of work belongs to: its params, its inputs, and the code that makes it.
 
-Whatever survives a kill or an edit and is taken up again is kept under `unit_key`: verdicts and composites of ingestion, what is known of
+Whatever survives a kill or an edit and is taken up again is kept under `unit_key`: outcomes and composites of ingestion, what is known of
 objects, shards, training states, cells of studies. Edit a file behind the function that makes a unit, and it is made anew; edit
 another, and it is kept.
 

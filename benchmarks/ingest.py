@@ -2,7 +2,7 @@
 
 `python -m benchmarks.ingest`. Photographs are those of `ATTUNE_DATA` or ../shared/data where they are, generated ones elsewhere. The line
 at the end is the checking's: photographs per second with two threads (files read to their end, headers and sizes checked, luma decoded,
-SHA-256 and perceptual hash taken, masks held against limits, verdicts filed) over those of one thread that decodes the same files, as the
+SHA-256 and perceptual hash taken, masks held against limits, outcomes filed) over those of one thread that decodes the same files, as the
 pipeline reads them, and does nothing else. The bare decoders behind that, without header, colour and orientation looked at, are a line of
 their own; so is the least that shrinking a JPEG can cost: every coefficient is read, and one of 64 is turned into grey levels.
 """
@@ -24,7 +24,7 @@ from PIL import Image
 from attune.images import decode_image, decode_shrunk, encode_jpeg, encode_png, read_image, read_mask, shrink_to
 from benchmarks.harness import close, measure, print_machine, print_table
 from tasks.ingestion.check_cache import check_key
-from tasks.ingestion.check_chunks import check_chunk, plan_checks, verdicts_folder
+from tasks.ingestion.check_chunks import check_chunk, outcomes_folder, plan_checks
 from tasks.params import Params, load_params
 from tasks.sources.candidates import PhotographCandidate
 from tasks.sources.photos import list_photos
@@ -82,7 +82,7 @@ def decode_bare(objects: list[PhotographCandidate]) -> None:
 
 def check_all(params: Params, objects: list[PhotographCandidate], num_workers: int) -> None:
     """What ingestion does with files that it has never seen."""
-    shutil.rmtree(verdicts_folder(params), ignore_errors=True)
+    shutil.rmtree(outcomes_folder(params), ignore_errors=True)
     chunks = plan_checks(params, ((check_key(one), one) for one in objects))
     with ThreadPoolExecutor(num_workers) as pool:
         list(pool.map(lambda chunk: check_chunk(params, chunk), chunks))

@@ -1,4 +1,4 @@
-"""Retraining: new data in, a candidate trained, measured beside the champion, judged, registered; promoted or not, and why.
+"""Retraining: new data in, a candidate trained, measured beside the champion, held to the gate, registered; promoted or not, and why.
 
 `make retrain` does it once, `make serve` on a schedule (prefect.yaml). The pipeline runs in a workspace below `data/work`: until the gate
 has spoken nothing of the project changes. Then two things happen in this order, with a note of both written before: the alias `champion`
@@ -40,7 +40,7 @@ from tasks.evaluate import evaluate_harmonizer
 from tasks.evaluation.naturalness import photographs_changed
 from tasks.harmonizer_files import load_harmonizer
 from tasks.params import Params, load_params
-from tasks.release import Figures, Verdict, judge
+from tasks.release import Figures, Verdict, decide
 from tasks.retraining.audition import megabytes, prediction_ms
 from tasks.retraining.batches import Batch, link_files, merge_lists, put_aside, take_in
 from tasks.retraining.inbox import sort_inbox, write_left
@@ -128,9 +128,9 @@ def retrain_once(params: Params, places: Places) -> dict[str, Any]:
         candidate = train_candidate(params, batch, places, execution)
         console.print("retrain: measuring")
         figures, standing = measure_both(candidate, champion)
-        verdict = judge(figures, standing, params.release, params.seed)
+        verdict = decide(figures, standing, params.release, params.seed)
         console.print("retrain: registering")
-        tags = {"batch": batch.digest, "judged_against": str(champion.number) if champion else ""}
+        tags = {"batch": batch.digest, "held_against": str(champion.number) if champion else ""}
         version = record(candidate, (figures, standing), verdict, execution, tags)
         decision = conclude(params, batch, version, verdict, places)
         execution.tag({"decision": decision, "version": str(version)})
@@ -189,7 +189,7 @@ def train_candidate(params: Params, batch: Batch, places: Places, execution: Exe
     return Candidate(workspace / own.paths.harmonizer, commit, workspace / "dvc.lock", list_data(workspace / RAW), own)
 
 
-# --- Judging ----------------------------------------------------------------------------------------------------------------------------
+# --- The gate ---------------------------------------------------------------------------------------------------------------------------
 
 
 def measure_both(candidate: Candidate, champion: Version | None) -> tuple[Figures, Figures | None]:

@@ -1,6 +1,6 @@
 """Ingestion: sources -> a checked Parquet index without leaks, and composites synthesized where a source has photographs and masks only.
 
-1. `plan_ingest` lists every source without decoding; of the samples that no verdict is known of, `check_chunk` opens and checks all files.
+1. `plan_ingest` lists every source without decoding; of the samples that no outcome is known of, `check_chunk` opens and checks all files.
 2. `settle_ingest` finds photographs that stand under several names, puts each on one side of the split, and plans composites, which
    `compose_chunk` makes.
 3. `finish_ingest` writes the index, its manifest last.
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from attune.files import clear_folder, read_json, write_json
 from attune.rejects import RejectReason
 from tasks.index import SCHEMA_VERSION, TABLES, iterate_table, write_table
-from tasks.ingestion.check_chunks import plan_checks, verdicts_folder
+from tasks.ingestion.check_chunks import outcomes_folder, plan_checks
 from tasks.ingestion.composite_chunks import composite_results, plan_composites, planned_composites, stored_file
 from tasks.ingestion.kept_work import WorkChunk, iterate_results, keep_results
 from tasks.ingestion.leaks import count_leaks
@@ -98,7 +98,7 @@ def settle_ingest(params: Params) -> list[WorkChunk]:
     Raises ValueError if a sample is not checked or a source names one photograph in two splits; and with the table of reasons if a source
     has more bad samples than `ingest.max_reject_fraction`: the rejects table is written all the same.
     """
-    settled = settle_samples(_lists(params), dict(iterate_results(verdicts_folder(params))), params.ingest)
+    settled = settle_samples(_lists(params), dict(iterate_results(outcomes_folder(params))), params.ingest)
     rejects = list(settled.rejects())
     _write(params, "rejects", rejects)
     check_reject_fractions(rejects, read_listed_counts(_lists(params)), params.ingest.max_reject_fraction)
@@ -186,14 +186,14 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _forget_the_rest(params: Params, composites: Path, files: Set[str]) -> None:
-    """Remove what no run will look at again: other rules' work, verdicts of files that are gone, composites that are none any more."""
-    verdicts = verdicts_folder(params)
+    """Remove what no run will look at again: other rules' work, outcomes of files that are gone, composites that are none any more."""
+    outcomes = outcomes_folder(params)
     listed = {key for key, _ in read_lists(_lists(params))}
-    keep_results(verdicts, lambda key, _: key in listed)
+    keep_results(outcomes, lambda key, _: key in listed)
     for path in (composites / "files").glob("*/*"):
         if path.name not in files:
             path.unlink()
-    for kept in (composites, verdicts):
+    for kept in (composites, outcomes):
         for name in ("chunks", "references"):
             shutil.rmtree(kept / name, ignore_errors=True)
         for other in kept.parent.iterdir():

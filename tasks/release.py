@@ -1,6 +1,6 @@
 """The gate: whether a candidate may take the champion's place, by rules on numbers that both were measured for on the same images.
 
-Each rule leaves its number, its limit and its verdict. A rule that cannot be judged (no champion yet, too few images) says so and refuses
+Each rule leaves its number, its limit and its verdict. A rule that cannot tell (no champion yet, too few images) says so and refuses
 nothing; a number that is not one (NaN) refuses. A candidate equal to the champion passes: it has seen the newer data.
 """
 
@@ -31,18 +31,18 @@ class Figures:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of the gate, judged."""
+    """One rule of the gate, and what came of it."""
 
     name: str
     value: float  # NaN where there is none
     limit: float
-    passed: bool | None  # None: not judged
+    passed: bool | None  # None: cannot tell
     detail: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """All rules, judged."""
+    """What the gate decides, and by which rules."""
 
     rules: tuple[Rule, ...]
 
@@ -65,7 +65,7 @@ class Verdict:
     def why(self) -> str:
         """What the verdict rests on, in a line."""
         if self.accepted:
-            return f"every rule that could be judged passes, {sum(rule.passed is True for rule in self.rules)} of {len(self.rules)}"
+            return f"every rule that can tell passes, {sum(rule.passed is True for rule in self.rules)} of {len(self.rules)}"
         return "; ".join(f"{rule.name}: {rule.detail}" for rule in self.rules if rule.passed is False)
 
     def as_json(self) -> dict[str, Any]:
@@ -74,8 +74,8 @@ class Verdict:
         return {"verdict": self.word, "why": self.why, "rules": rules}
 
 
-def judge(candidate: Figures, champion: Figures | None, limits: Release, seed: int) -> Verdict:
-    """Judge `candidate` by every rule; by those that need a champion only if there is one. Equal inputs give equal verdicts."""
+def decide(candidate: Figures, champion: Figures | None, limits: Release, seed: int) -> Verdict:
+    """Hold `candidate` to every rule; by those that need a champion only if there is one. Equal inputs give equal verdicts."""
     rules = [_do_no_harm(candidate.images, limits), _natural(candidate, limits), *_costs(candidate, limits)]
     if champion is None:
         rules.append(Rule("not_inferior", math.nan, limits.max_fmse_growth, None, "no champion yet"))
@@ -155,7 +155,7 @@ def _groups(kind: str, candidate: pa.Table, champion: pa.Table, limits: Release)
             missing = "candidate" if not here else "champion"
             yield Rule(name, math.nan, limits.max_group_growth, False, f"the {missing} was not measured there")
         elif min(len(here), len(there)) < limits.min_group_images:
-            detail = f"{min(len(here), len(there))} images, too few to judge by (release.min_group_images = {limits.min_group_images})"
+            detail = f"{min(len(here), len(there))} images, too few to tell (release.min_group_images = {limits.min_group_images})"
             yield Rule(name, _growth(_mean(here), _mean(there)), limits.max_group_growth, None, detail)
         else:
             detail = f"fMSE {_mean(here):.1f} where the champion has {_mean(there):.1f}, {len(here)} images"

@@ -17,7 +17,7 @@ from tasks.color.transfer import TRANSFERS, bounding_box
 from tasks.index import read_index
 from tasks.ingest import SOURCES, finish_ingest, plan_ingest, settle_ingest
 from tasks.ingestion import check_chunks, composite_chunks
-from tasks.ingestion.check_chunks import check_chunk, verdicts_folder
+from tasks.ingestion.check_chunks import check_chunk, outcomes_folder
 from tasks.ingestion.checks import check_image, check_mask
 from tasks.ingestion.composite_chunks import compose_chunk
 from tasks.ingestion.kept_work import DoneChunk, iterate_results
@@ -243,7 +243,7 @@ def test_a_changed_file_is_looked_at_again(photos, params):
     ],
 )
 @pytest.mark.usefixtures("photos")
-def test_edited_code_makes_its_own_verdicts_and_composites_anew(params, edit_code, file, due):
+def test_edited_code_makes_its_own_outcomes_and_composites_anew(params, edit_code, file, due):
     def make():
         checks = plan_ingest(params)
         for chunk in checks:
@@ -451,7 +451,7 @@ def test_files_that_are_gone_are_forgotten(photos, params):
     for kind, suffix in (("images", "jpg"), ("masks", "png")):
         (photos / kind / f"p02.{suffix}").unlink()
     run(params)
-    (kept,) = verdicts_folder(params).glob("*.parquet")
+    (kept,) = outcomes_folder(params).glob("*.parquet")
     assert kept.name == "kept.parquet"
     assert len(list(iterate_results(kept.parent))) == NUM_PHOTOS - 1
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluation.leaderboard import ALL, PROTOCOLS, PublishedRow, judge, read_leaderboard, tables_for
+from tasks.evaluation.leaderboard import ALL, PROTOCOLS, PublishedRow, compare_protocols, read_leaderboard, tables_for
 from tasks.evaluation.protocols import RESIZES
 from tasks.params import Benchmark
 
@@ -50,24 +50,24 @@ def test_the_mean_over_all_is_that_of_images_and_not_of_sub_sets(method: str) ->
 
 def test_a_row_of_the_same_conventions_is_comparable_in_full() -> None:
     bicubic = Benchmark(source="iharmony4", subset="*", size=256, resize="pillow_bicubic")
-    verdict = judge(published("IIH"), bicubic, 7404)
-    assert (verdict.flavour, verdict.metrics, verdict.reasons) == ("raw", ("mse", "psnr", "fmse"), ())
-    full = judge(published("PCT-Net ViT", "iharmony4_full"), FULL, 7404)
+    comparability = compare_protocols(published("IIH"), bicubic, 7404)
+    assert (comparability.flavour, comparability.metrics, comparability.reasons) == ("raw", ("mse", "psnr", "fmse"), ())
+    full = compare_protocols(published("PCT-Net ViT", "iharmony4_full"), FULL, 7404)
     assert (full.flavour, full.metrics, full.reasons) == ("masked", ("mse", "psnr", "fmse", "ssim"), ())
-    soft = judge(published("iSSAM"), Benchmark(source="iharmony4", subset="*", size=256, resize="opencv_linear"), 7404)
+    soft = compare_protocols(published("iSSAM"), Benchmark(source="iharmony4", subset="*", size=256, resize="opencv_linear"), 7404)
     assert (soft.flavour, soft.metrics) == ("issam", ("mse", "psnr", "fmse"))
 
 
 def test_another_peak_takes_the_psnr_away_and_leaves_the_errors() -> None:
-    verdict = judge(published("DoveNet"), AT_256, 7404)
-    assert verdict.metrics == ("mse", "fmse")
-    assert any("PSNR: the peak is range, ours 255" in reason for reason in verdict.reasons)
+    comparability = compare_protocols(published("DoveNet"), AT_256, 7404)
+    assert comparability.metrics == ("mse", "fmse")
+    assert any("PSNR: the peak is range, ours 255" in reason for reason in comparability.reasons)
 
 
 def test_another_filter_is_told_and_let_pass() -> None:
-    verdict = judge(published("IIH"), AT_256, 7404)
-    assert verdict.comparable
-    assert verdict.reasons == ("resized by pillow_bicubic, ours by pillow_bilinear: worth 0.1 to 0.3 dB",)
+    comparability = compare_protocols(published("IIH"), AT_256, 7404)
+    assert comparability.comparable
+    assert comparability.reasons == ("resized by pillow_bicubic, ours by pillow_bilinear: worth 0.1 to 0.3 dB",)
 
 
 @pytest.mark.parametrize(("row", "benchmark", "num_images", "reason"), [
@@ -78,10 +78,10 @@ def test_another_filter_is_told_and_let_pass() -> None:
     (("GiftNet", "ccharmony", "ccHarmony"), AT_256, 7404, "nobody knows how it was measured"),
 ])
 def test_what_is_not_comparable_says_why(row: tuple[str, str, str], benchmark: Benchmark, num_images: int, reason: str) -> None:
-    verdict = judge(published(*row), benchmark, num_images)
-    assert not verdict.comparable
-    assert verdict.flavour is None
-    assert any(reason in told for told in verdict.reasons), verdict.reasons
+    comparability = compare_protocols(published(*row), benchmark, num_images)
+    assert not comparability.comparable
+    assert comparability.flavour is None
+    assert any(reason in told for told in comparability.reasons), comparability.reasons
 
 
 def test_tables_are_found_by_data_and_size() -> None:

@@ -122,7 +122,7 @@ def test_killed_in_each_step_it_changes_nothing_and_harmful_data_are_refused_by_
     assert life.champion() == 2
     last = life.query("select max(version) from model_versions")[0][0]
     assert life.tags(last)["gate"] == "refused"
-    assert life.tags(last)["judged_against"] == "2"
+    assert life.tags(last)["held_against"] == "2"
     candidate_then, champion_now = (life.rules(version)["not_inferior"]["detail"] for version in (2, last))
     figure = candidate_then.split(" where ")[0].removeprefix("fMSE ")
     assert f"where the champion has {figure};" in champion_now, "the champion in the registry is the model that was measured"

@@ -15,7 +15,7 @@ from scipy import stats
 
 from tasks.evaluation.measurements import PER_IMAGE
 from tasks.params import Params, Release
-from tasks.release import Figures, Rule, Verdict, judge, mean_difference_bound, pair_images
+from tasks.release import Figures, Rule, Verdict, decide, mean_difference_bound, pair_images
 
 SETTINGS = settings(max_examples=30, deadline=None)
 
@@ -60,7 +60,7 @@ CHAMPION = [float(value) for value in 60 + np.random.default_rng(2).uniform(-30,
 
 def test_a_better_candidate_is_accepted_and_every_rule_leaves_its_number(limits: Release) -> None:
     better = [value - 10 + noise for value, noise in zip(CHAMPION, NOISE, strict=True)]
-    verdict = judge(figures(images(better)), figures(images(CHAMPION)), limits, 1)
+    verdict = decide(figures(images(better)), figures(images(CHAMPION)), limits, 1)
     assert verdict.accepted
     assert [one.name for one in verdict.rules] == [
         "same_images", "not_inferior", "do_no_harm", "natural", "latency", "size", "bucket 5-15", "source photos/a",
@@ -71,15 +71,15 @@ def test_a_better_candidate_is_accepted_and_every_rule_leaves_its_number(limits:
 
 
 def test_a_tie_is_accepted(limits: Release) -> None:
-    verdict = judge(figures(images(CHAMPION)), figures(images(CHAMPION)), limits, 1)
+    verdict = decide(figures(images(CHAMPION)), figures(images(CHAMPION)), limits, 1)
     assert verdict.accepted
     assert rule(verdict, "not_inferior").value == 0.0
 
 
 def test_a_perfect_champion_is_tied_by_a_perfect_candidate_alone(limits: Release) -> None:
     perfect = [0.0] * 20
-    assert judge(figures(images(perfect)), figures(images(perfect)), limits, 1).accepted
-    worse = judge(figures(images([0.0] * 19 + [0.1])), figures(images(perfect)), limits, 1)
+    assert decide(figures(images(perfect)), figures(images(perfect)), limits, 1).accepted
+    worse = decide(figures(images([0.0] * 19 + [0.1])), figures(images(perfect)), limits, 1)
     assert set(worse.refusing) == {"not_inferior", "bucket 5-15", "source photos/a"}
     assert rule(worse, "not_inferior").value == math.inf
 
@@ -88,7 +88,7 @@ def test_a_mean_that_is_better_by_luck_alone_is_refused(limits: Release) -> None
     # One lucky image in ten carries the mean; without it the candidate is worse.
     lucky = [value + 8 for value in CHAMPION]
     lucky[0] = CHAMPION[0] - 60 * 8 - 60
-    verdict = judge(figures(images(lucky)), figures(images(CHAMPION)), limits, 1)
+    verdict = decide(figures(images(lucky)), figures(images(CHAMPION)), limits, 1)
     assert np.mean(lucky) < np.mean(CHAMPION)
     assert verdict.refusing == ("not_inferior",)
     assert "with 95% confidence at most" in verdict.why
@@ -102,13 +102,13 @@ def test_a_mean_that_is_better_by_luck_alone_is_refused(limits: Release) -> None
     ],
 )
 def test_a_cost_over_its_limit_refuses_by_name(limits: Release, change: dict[str, float], refusing: str) -> None:
-    verdict = judge(figures(images(CHAMPION), **change), figures(images(CHAMPION)), limits, 1)
+    verdict = decide(figures(images(CHAMPION), **change), figures(images(CHAMPION)), limits, 1)
     assert verdict.refusing == (refusing,)
     assert refusing in verdict.why
 
 
-def test_an_unknown_change_of_natural_photographs_is_told_of_and_not_judged(limits: Release) -> None:
-    verdict = judge(dataclasses.replace(figures(images(CHAMPION)), natural_fmse=None), figures(images(CHAMPION)), limits, 1)
+def test_an_unknown_change_of_natural_photographs_is_told_of_and_refuses_nothing(limits: Release) -> None:
+    verdict = decide(dataclasses.replace(figures(images(CHAMPION)), natural_fmse=None), figures(images(CHAMPION)), limits, 1)
     assert verdict.accepted
     assert rule(verdict, "natural").passed is None
     assert "too few photographs" in rule(verdict, "natural").detail
@@ -116,11 +116,11 @@ def test_an_unknown_change_of_natural_photographs_is_told_of_and_not_judged(limi
 
 def test_a_limit_that_is_met_exactly_passes(limits: Release) -> None:
     at_limit = figures(images([50.0, 150.0]), natural_fmse=50.0, latency_ms=100.0, megabytes=10.0)
-    assert judge(at_limit, None, limits, 1).accepted  # one of two better is a share of 0.5
+    assert decide(at_limit, None, limits, 1).accepted  # one of two better is a share of 0.5
 
 
 def test_harm_refuses_and_a_tie_with_the_composite_is_no_gain(limits: Release) -> None:
-    verdict = judge(figures(images([100.0] * 30)), figures(images([100.0] * 30)), limits, 1)
+    verdict = decide(figures(images([100.0] * 30)), figures(images([100.0] * 30)), limits, 1)
     assert verdict.refusing == ("do_no_harm",)
     assert rule(verdict, "do_no_harm").value == 0.0
 
@@ -128,49 +128,49 @@ def test_harm_refuses_and_a_tie_with_the_composite_is_no_gain(limits: Release) -
 def test_a_bucket_that_gets_worse_refuses_however_good_the_rest_is(limits: Release) -> None:
     champion = pa.concat_tables([images([60.0] * 90), images([60.0] * 10, first=90, bucket="0-5")])
     candidate = pa.concat_tables([images([40.0] * 90), images([67.0] * 10, first=90, bucket="0-5")])
-    verdict = judge(figures(candidate), figures(champion), limits, 1)
+    verdict = decide(figures(candidate), figures(champion), limits, 1)
     assert verdict.refusing == ("bucket 0-5",)
     assert rule(verdict, "bucket 0-5").value == pytest.approx(67 / 60 - 1)
 
 
-def test_a_small_group_is_told_of_and_not_judged(limits: Release) -> None:
+def test_a_small_group_is_told_of_and_refuses_nothing(limits: Release) -> None:
     champion = pa.concat_tables([images([60.0] * 90), images([60.0] * 9, subset="rare")])
     candidate = pa.concat_tables([images([40.0] * 90), images([90.0] * 9, subset="rare")])
-    verdict = judge(figures(candidate), figures(champion), limits, 1)
+    verdict = decide(figures(candidate), figures(champion), limits, 1)
     assert verdict.accepted
     assert rule(verdict, "source photos/rare").passed is None
     assert rule(verdict, "source photos/rare").value == pytest.approx(0.5)
-    assert "too few to judge by" in rule(verdict, "source photos/rare").detail
+    assert "too few to tell" in rule(verdict, "source photos/rare").detail
 
 
 @pytest.mark.parametrize(("absent", "said"), [("candidate", "the candidate was not"), ("champion", "the champion was not")])
 def test_a_source_that_one_of_the_two_lacks_refuses(limits: Release, absent: str, said: str) -> None:
     whole, part = pa.concat_tables([images([50.0] * 30), images([50.0] * 12, subset="film")]), images([50.0] * 30)
     tables = {"candidate": (part, whole), "champion": (whole, part)}[absent]
-    verdict = judge(figures(tables[0]), figures(tables[1]), limits, 1)
+    verdict = decide(figures(tables[0]), figures(tables[1]), limits, 1)
     assert verdict.refusing == ("same_images", "source photos/film")
     assert rule(verdict, "same_images").value == 12
     assert said in rule(verdict, "source photos/film").detail
 
 
 def test_nothing_in_common_and_nothing_at_all_refuse(limits: Release) -> None:
-    apart = judge(figures(images([1.0] * 20)), figures(images([1.0] * 20, first=100)), limits, 1)
+    apart = decide(figures(images([1.0] * 20)), figures(images([1.0] * 20, first=100)), limits, 1)
     assert {"same_images", "not_inferior"} <= set(apart.refusing)
-    empty = judge(figures(images([])), figures(images([])), limits, 1)
+    empty = decide(figures(images([])), figures(images([])), limits, 1)
     assert {"not_inferior", "do_no_harm"} <= set(empty.refusing)
 
 
 def test_a_measurement_that_is_no_number_refuses(limits: Release) -> None:
-    verdict = judge(figures(images([math.nan, *CHAMPION[1:]])), figures(images(CHAMPION)), limits, 1)
+    verdict = decide(figures(images([math.nan, *CHAMPION[1:]])), figures(images(CHAMPION)), limits, 1)
     assert {"not_inferior", "bucket 5-15", "source photos/a"} <= set(verdict.refusing)
     assert json.loads(json.dumps(verdict.as_json(), allow_nan=False))["verdict"] == "refused"
 
 
-def test_the_first_candidate_is_judged_by_the_rules_that_need_no_champion(limits: Release) -> None:
-    verdict = judge(figures(images(CHAMPION)), None, limits, 1)
+def test_the_first_candidate_is_held_to_the_rules_that_need_no_champion(limits: Release) -> None:
+    verdict = decide(figures(images(CHAMPION)), None, limits, 1)
     assert verdict.accepted
     assert rule(verdict, "not_inferior").passed is None
-    assert judge(figures(images([120.0] * 30)), None, limits, 1).refusing == ("do_no_harm",)
+    assert decide(figures(images([120.0] * 30)), None, limits, 1).refusing == ("do_no_harm",)
 
 
 # --- The bound --------------------------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from tasks.ingestion import synthesis
 from tasks.ingestion.synthesis import (
     Reason,
     choose_method,
+    find_fault,
     illuminants_for,
-    judge,
     measure_change,
     synthesize_composite,
 )
@@ -122,7 +122,7 @@ def test_turned_hues_are_counted_where_there_is_a_hue():
     ],
 )
 def test_each_limit_has_its_reason(change, reason):
-    assert judge({**GOOD, **change}, LIMITS) is reason
+    assert find_fault({**GOOD, **change}, LIMITS) is reason
 
 
 def test_a_reference_of_equal_colours_is_rejected_as_unchanged():

@@ -67,7 +67,7 @@ class PublishedRow:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparability:
     """What of a published row may stand beside ours."""
 
     flavour: Flavour | None  # which of ours it is to be held against; None where nothing is comparable
@@ -103,7 +103,7 @@ def tables_for(benchmark: Benchmark) -> list[str]:
     ]
 
 
-def judge(row: PublishedRow, benchmark: Benchmark, num_images: int) -> Verdict:
+def compare_protocols(row: PublishedRow, benchmark: Benchmark, num_images: int) -> Comparability:
     """Whether the published row may stand beside what `benchmark` measured on `num_images` images of the row's sub-set, and why not."""
     protocol, reasons = PROTOCOLS[row.table], []
     if row.table not in tables_for(benchmark):
@@ -115,7 +115,7 @@ def judge(row: PublishedRow, benchmark: Benchmark, num_images: int) -> Verdict:
     if not (row.background or row.peak or row.foreground):
         reasons.append("nobody knows how it was measured")
     if reasons:
-        return Verdict(None, (), tuple(reasons))
+        return Comparability(None, (), tuple(reasons))
     flavour: Flavour = "masked" if row.background == "masked" else "issam" if "soft" in row.foreground else "raw"
     faults = {metric: fault for metric in row.values if (fault := _fault(metric, row, flavour))}
     metrics = tuple(metric for metric in row.values if metric not in faults)
@@ -123,7 +123,7 @@ def judge(row: PublishedRow, benchmark: Benchmark, num_images: int) -> Verdict:
     if row.resize != benchmark.resize:
         told = f"resized by {row.resize}" if row.resize else "nobody knows how it was resized"
         notes.append(f"{told}, ours by {benchmark.resize}: worth 0.1 to 0.3 dB")
-    return Verdict(flavour if metrics else None, metrics, tuple(notes + ([row.remark] if row.remark else [])))
+    return Comparability(flavour if metrics else None, metrics, tuple(notes + ([row.remark] if row.remark else [])))
 
 
 def _fault(metric: str, row: PublishedRow, flavour: Flavour) -> str:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from tasks.evaluation.evaluation_report import Comparison, Leaderboard, LeaderboardRow
-from tasks.evaluation.leaderboard import ALL, METRICS, PROTOCOLS, PublishedRow, judge, read_leaderboard, tables_for
+from tasks.evaluation.leaderboard import ALL, METRICS, PROTOCOLS, PublishedRow, compare_protocols, read_leaderboard, tables_for
 from tasks.evaluation.measurements import HARMONIZED, Scored
 from tasks.evaluation.metrics import FLAVOURS, Flavour, average
 from tasks.evaluation.statistics import compare, holm
@@ -83,9 +83,9 @@ def _board(table: str, subset: str, flavour: Flavour, lines: Sequence[Leaderboar
 
 
 def _line(row: PublishedRow, flavour: Flavour, benchmark: Benchmark, num_images: int) -> LeaderboardRow:
-    verdict = judge(row, benchmark, num_images)
-    if verdict.comparable and verdict.flavour == flavour:
-        source = "; ".join([row.source, *verdict.reasons])
-        return LeaderboardRow(row.method, {metric: row.values[metric] for metric in verdict.metrics}, source)
-    why = [f"comparable with flavour {verdict.flavour}"] if verdict.comparable else verdict.reasons
+    comparability = compare_protocols(row, benchmark, num_images)
+    if comparability.comparable and comparability.flavour == flavour:
+        source = "; ".join([row.source, *comparability.reasons])
+        return LeaderboardRow(row.method, {metric: row.values[metric] for metric in comparability.metrics}, source)
+    why = [f"comparable with flavour {comparability.flavour}"] if comparability.comparable else comparability.reasons
     return LeaderboardRow(row.method, row.values, row.source, why_not="; ".join(why))

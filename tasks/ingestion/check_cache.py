@@ -1,7 +1,7 @@
-"""What a verdict of checking is kept under: a file that is as it was is not opened again.
+"""What an outcome of checking is kept under: a file that is as it was is not opened again.
 
-A verdict is filed (by `kept_work`) under its sample's `check_key`: the paths of its files with their sizes and modification times, and what
-else decides the outcome. The folder is named after the rules: limits and code.
+An outcome is filed (by `kept_work`) under its sample's `check_key`: the paths of its files with their sizes and modification times, and
+what else decides it. The folder is named after the rules: limits and code.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Any
 from tasks.ingestion.kept_work import work_key
 from tasks.sources.candidates import Candidate
 
-Verdict = dict[str, Any]  # {"facts": {column: value}} of a good sample, {"path", "reason", "detail"} of a bad one
+Outcome = dict[str, Any]  # {"facts": {column: value}} of a good sample, {"path", "reason", "detail"} of a bad one
 
 _UNSEEN = {"key", "source", "subset", "split", "group", "label", "licence", "method_params"}  # said of a sample: no check looks at it
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from attune.rejects import RejectReason
-from tasks.ingestion.check_cache import Verdict
+from tasks.ingestion.check_cache import Outcome
 from tasks.ingestion.composite_chunks import CheckedObject
 from tasks.ingestion.duplicates import group_duplicates
 from tasks.ingestion.leaks import LEFT_OUT, Placement, SourcePhotograph, audit_rows, place_photographs
@@ -29,25 +29,25 @@ _PICTURES = {
 
 @dataclass(frozen=True, eq=False)
 class SettledSamples:
-    """All listed samples with their verdicts, and where each good photograph stands (by what its source calls it)."""
+    """All listed samples with their outcomes, and where each good photograph stands (by what its source calls it)."""
 
     lists: Path
-    verdicts: Mapping[bytes, str]
+    outcomes: Mapping[bytes, str]
     photographs: Sequence[SourcePhotograph]
     placements: Mapping[str, Placement]
 
     def rows(self, table: str) -> Iterator[Row]:
         """The rows of one table of the index: its good samples, but for those left out."""
         for key, sample in read_list(self.lists, table):
-            verdict = self._verdict(key)
-            if "facts" in verdict and not self._is_left_out(sample):
-                yield {**vars(sample), **verdict["facts"], **self._place(sample)}
+            outcome = self._outcome(key)
+            if "facts" in outcome and not self._is_left_out(sample):
+                yield {**vars(sample), **outcome["facts"], **self._place(sample)}
 
     def objects(self) -> Iterator[CheckedObject]:
         """Every listed object of a photograph, the bad ones too."""
         for key, sample in read_list(self.lists, "photographs"):
             assert isinstance(sample, PhotographCandidate)
-            facts = self._verdict(key).get("facts")
+            facts = self._outcome(key).get("facts")
             if facts is None or self._is_left_out(sample):
                 yield CheckedObject(sample, None, "")
             else:
@@ -59,9 +59,9 @@ class SettledSamples:
         for reject in read_listing_rejects(self.lists):
             yield _reject_row(reject, reject.path, reject.reason.value, reject.detail)
         for key, sample in read_lists(self.lists):
-            verdict = self._verdict(key)
-            if "facts" not in verdict:
-                yield _reject_row(sample, verdict["path"], verdict["reason"], verdict["detail"])
+            outcome = self._outcome(key)
+            if "facts" not in outcome:
+                yield _reject_row(sample, outcome["path"], outcome["reason"], outcome["detail"])
             elif self._is_left_out(sample):
                 yield self._leak_row(sample)
 
@@ -69,9 +69,9 @@ class SettledSamples:
         """The rows of the duplicates table."""
         return list(audit_rows(self.photographs, [self.placements[one.name] for one in self.photographs]))
 
-    def _verdict(self, key: bytes) -> Verdict:
-        verdict: Verdict = json.loads(self.verdicts[key])
-        return verdict
+    def _outcome(self, key: bytes) -> Outcome:
+        outcome: Outcome = json.loads(self.outcomes[key])
+        return outcome
 
     def _is_left_out(self, sample: Candidate) -> bool:
         return self.placements[sample.group].action == LEFT_OUT
@@ -86,10 +86,10 @@ class SettledSamples:
         return _reject_row(sample, path, RejectReason.LEAK.value, detail)
 
 
-def settle_samples(lists: Path, verdicts: Mapping[bytes, str], ingest: Ingest) -> SettledSamples:
+def settle_samples(lists: Path, outcomes: Mapping[bytes, str], ingest: Ingest) -> SettledSamples:
     """Find out which photographs of a listing are one, and where they stand.
 
-    Raises ValueError if a sample has no verdict yet, or a source names one photograph in two splits.
+    Raises ValueError if a sample has no outcome yet, or a source names one photograph in two splits.
     """
     named = check_groups((sample.group, sample.split, sample.key) for _, sample in read_lists(lists) if sample.split)
     photographs: dict[str, SourcePhotograph] = {}
@@ -97,9 +97,9 @@ def settle_samples(lists: Path, verdicts: Mapping[bytes, str], ingest: Ingest) -
     hashes, owners = [], []
     for table in KINDS:
         for key, sample in read_list(lists, table):
-            if key not in verdicts:
+            if key not in outcomes:
                 raise ValueError(f"ingest: {sample.key} of source {sample.source} is not checked yet; run the stage again")
-            facts = json.loads(verdicts[key]).get("facts")
+            facts = json.loads(outcomes[key]).get("facts")
             if facts is None:
                 continue
             for path_column, hash_column in _PICTURES[table]:
@@ -114,7 +114,7 @@ def settle_samples(lists: Path, verdicts: Mapping[bytes, str], ingest: Ingest) -
     groups = group_duplicates(np.array(hashes, np.uint64), np.array(owners, np.int32), ingest.max_hash_distance)
     placed = place_photographs(ordered, groups, val_share=ingest.val_share, test_share=ingest.test_share)
     placements = {one.name: placement for one, placement in zip(ordered, placed, strict=True)}
-    return SettledSamples(lists, verdicts, ordered, placements)
+    return SettledSamples(lists, outcomes, ordered, placements)
 
 
 def _size_first(photograph: SourcePhotograph) -> tuple[int, str]:

@@ -107,7 +107,7 @@ def synthesize_composite(
     if composite is None:
         return Synthesized(method, None, Reason.ABSURD, 0.0, cause="no measured change of light suits these colours")
     measured = measure_change(target, composite, mask)
-    reason = judge(measured, limits)
+    reason = find_fault(measured, limits)
     return Synthesized(method, None if reason else composite, reason, measured["fmse"], parameters, measured)
 
 
@@ -140,7 +140,7 @@ def _relit(
     return paste(target, mask, box, changed.astype(np.float32)), parameters
 
 
-def judge(measured: Mapping[str, float], limits: Synthesis) -> Reason | None:
+def find_fault(measured: Mapping[str, float], limits: Synthesis) -> Reason | None:
     """The first reason, in the order here, to reject a change that was measured so; None if there is none."""
     absurd = {"fmse": limits.max_fmse, "delta_e": limits.max_delta_e, "hue_turned": limits.max_hue_turned}
     if measured["fmse"] < limits.min_fmse or measured["delta_e"] < limits.min_delta_e:

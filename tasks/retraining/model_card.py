@@ -60,7 +60,7 @@ def figures_table(figures: Figures, champion: Figures | None) -> str:
 
 def rules_table(rules: Sequence[Rule]) -> str:
     """Each rule's number, limit and verdict, those that refuse first, as a Markdown table."""
-    words = {True: "passes", False: "**refuses**", None: "not judged"}
+    words = {True: "passes", False: "**refuses**", None: "cannot tell"}
     ordered = sorted(rules, key=lambda rule: rule.passed is not False)
     lines = ["| rule | number | limit | verdict | |", "|---|---:|---:|---|---|"]
     for rule in ordered[:MAX_RULES]:

@@ -33,7 +33,7 @@ def benchmark_view(report: BenchmarkReport, pictures: Sequence[Sequence[Picture]
     other = best_other(report.methods)
     return {
         "id": name, "name": report.name, "protocol": report.protocol, "num_images": ours["num_images"], "num_skipped": ours["num_skipped"],
-        "tiles": _tiles(report.methods, other), "verdict": _verdict(report, other),
+        "tiles": _tiles(report.methods, other), "headline": _headline(report, other),
         "methods_chart": _methods_chart(report.methods), "methods_table": methods_table(report.methods),
         "comparison_table": comparison_table(report.comparisons), "flavour_tables": flavour_tables(report.methods),
         "leaderboards": [leaderboard_tables(board) for board in report.leaderboards],
@@ -94,7 +94,7 @@ def _tiles(methods: Mapping[str, Mapping[str, Any]], other: str | None) -> list[
     ]
 
 
-def _verdict(report: BenchmarkReport, other: str | None) -> str:
+def _headline(report: BenchmarkReport, other: str | None) -> str:
     """What came out, in words that go no further than the intervals."""
     ours, untouched = report.methods[HARMONIZED], report.methods[COMPOSITE]
     beside = {each.method: each for each in report.comparisons}
