@@ -98,10 +98,10 @@ def _model(reference: str | None) -> Finding:
         config = load_model(folder).config
     except ValueError as error:
         return Finding("model", "FAIL", str(error))
-    if config.architecture == "pixel":
-        return Finding("model", "FAIL", f"{folder}: architecture 'pixel' predicts no edit to apply at any size; 'small' and 'paper' do")
+    if not config.is_parametric:
+        return Finding("model", "FAIL", f"{folder}: architecture {config.architecture!r} predicts no edit to apply at any size")
     plate = ", takes a plate (--plate)" if config.plate else ""
-    return Finding("model", "ok", f"{folder}: {config.architecture}, sees {config.size} px, {config.num_knots} knots{plate}")
+    return Finding("model", "ok", f"{folder}: {config.architecture}, sees {config.size} px{plate}")
 
 
 def _registry() -> Finding:

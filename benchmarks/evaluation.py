@@ -20,7 +20,8 @@ from PIL import Image
 from attune.images import encode_jpeg, encode_png
 from benchmarks.harness import close, print_machine
 from benchmarks.metrics import with_skimage
-from models.harmonizer import Harmonizer, HarmonizerConfig, build_harmonizer
+from models.architectures import harmonizer_config
+from models.harmonizer import Harmonizer, build_harmonizer
 from tasks.evaluation.baselines import BASELINES
 from tasks.evaluation.measurements import HARMONIZED
 from tasks.evaluation.measuring import measure
@@ -86,8 +87,9 @@ def main() -> None:
     cv2.setNumThreads(1)
     print_machine()
     torch.manual_seed(0)
-    model = build_harmonizer(HarmonizerConfig(
-        size=64, architecture="small", width=32, num_knots=16, grid=8, shading="symmetric", shading_limit=1.6, plate=False
+    model = build_harmonizer(harmonizer_config(
+        "small", size=64, plate=False, num_knots=16, grid=8, shading="symmetric", shading_limit=1.6, edit="both", width=32,
+        encode_curves=True, read_rim=False, encoder_size=64,
     )).eval()
     values = yaml.safe_load(Path("params.yaml").read_text())
     values["evaluate"] |= {"benchmarks": {"iharmony4": BENCHMARK}, "competitors": {}, "champion": None}

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -19,7 +18,7 @@ import numpy as np
 import simplejpeg
 
 from benchmarks.harness import begin_as_stages_do, close, measure, print_machine, print_table
-from models.harmonizer import HarmonizerConfig, build_harmonizer
+from models.harmonizer import build_harmonizer
 from tasks.harmonizer_files import save_harmonizer
 from tasks.params import load_params
 
@@ -113,9 +112,7 @@ def _write_scene(folder: Path, size: str) -> None:
 
 
 def _untrained(folder: Path) -> Path:
-    train = load_params(Path("params.yaml")).train
-    shape = {field.name: getattr(train, field.name) for field in fields(HarmonizerConfig) if hasattr(train, field.name)}
-    config = HarmonizerConfig(**shape, plate=False)
+    config = load_params(Path("params.yaml")).train.model.config()
     save_harmonizer(folder, build_harmonizer(config), config, {})
     return folder
 

@@ -50,7 +50,7 @@ def write_pairs(folder: Path) -> None:
 
 def random_batch(params: Params) -> PairBatch:
     """A batch at the training size that is there already."""
-    count, size = params.train.batch_size, params.train.size
+    count, size = params.train.data.batch_size, params.train.model.size
     mask = torch.zeros(count, 1, size, size)
     mask[..., size // 4 : size // 2, size // 4 : 3 * size // 4] = 1
     return PairBatch(torch.rand(count, 3, size, size), mask, torch.rand(count, 3, size, size))
@@ -72,7 +72,7 @@ def take_turns(trainer: Trainer, batch: PairBatch, stream: BatchIterator[PairBat
 def print_parts(trainer: Trainer, params: Params, batch: PairBatch) -> None:
     """Where a step's processor time goes: what the reading threads do for it, and the step itself. One thread each."""
     torch.set_num_threads(1)
-    changes = BatchChanges(params.train, params.seed)
+    changes = BatchChanges(params.train.data, params.train.model.size, seed=params.seed)
     reading, stepping = [time.thread_time()], [time.thread_time()]  # the clock of each thread, batch by batch
 
     def prepare(decoded: Decoded, step: int) -> PairBatch:
@@ -81,10 +81,10 @@ def print_parts(trainer: Trainer, params: Params, batch: PairBatch) -> None:
         return changed
 
     with iter_pair_batches(
-        params.paths.shards, "train", batch_size=params.train.batch_size, seed=1, num_threads=1, prepare=prepare,
+        params.paths.shards, "train", batch_size=params.train.data.batch_size, seed=1, num_threads=1, prepare=prepare,
         cache_megabytes=params.train.cache_megabytes,
     ) as batches:
-        for _ in range(NUM_SAMPLES // params.train.batch_size + NUM_TIMED):
+        for _ in range(NUM_SAMPLES // params.train.data.batch_size + NUM_TIMED):
             next(batches)
     for _ in range(NUM_TIMED + 1):
         trainer.supervised_step(batch)
@@ -104,14 +104,14 @@ def main() -> None:
             params = read_profile(name, Path(temporary))
             write_pairs(params.paths.shards)
             torch.set_num_threads(params.train.threads)
-            trainer, batch = Trainer(params), random_batch(params)
-            with pair_stream(params, BatchChanges(params.train, params.seed), range(10**6)) as stream:
-                for _ in range(NUM_SAMPLES // params.train.batch_size):  # the whole split has been decoded once
+            trainer, batch = Trainer(params.train, params.seed), random_batch(params)
+            with pair_stream(params, BatchChanges(params.train.data, params.train.model.size, seed=params.seed), range(10**6)) as stream:
+                for _ in range(NUM_SAMPLES // params.train.data.batch_size):  # the whole split has been decoded once
                     trainer.supervised_step(next(stream))
                 timings = take_turns(trainer, batch, stream)
             print_table(
-                f"profile {name}, {params.train.size} px, batches of {params.train.batch_size}", timings, reference="bare",
-                units=params.train.batch_size * STEPS_PER_TURN, unit="image",
+                f"profile {name}, {params.train.model.size} px, batches of {params.train.data.batch_size}", timings, reference="bare",
+                units=params.train.data.batch_size * STEPS_PER_TURN, unit="image",
             )
             print_parts(trainer, params, batch)
             ratios.append(timings.ratio("loop", "bare"))

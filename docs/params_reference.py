@@ -12,10 +12,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from tasks.params import Params
+from tasks.params import Params, options_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/params.md"
+OPTIONS = "train.model.options"  # of each architecture its own: a mapping by name
 PROFILES = ("photos", "paper")  # those that people lay over the default
 KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text", Path: "path"}
 WORDS = {"ge": "at least {:g}", "gt": "above {:g}", "le": "at most {:g}", "lt": "below {:g}", "min_length": "at least {:g} of them"}
@@ -25,10 +26,10 @@ HEADING = """# Every key of `params.yaml`
 
 *Written by `make docs` from `params.yaml`, its schema and the profiles. Do not edit it by hand: a test holds it to them.*
 
-`params.yaml` is the only home of a value: the code holds no defaults. An unknown key, a missing one or a value out of range is refused
-with its name and its limit. Change a value in the file, for one experiment (`dvc exp run -S train.steps=2000`), or lay a whole profile over
-the file (`make configure PROFILE=photos`). "Profiles" says where a profile sets another value. What the words mean stands in the
-[glossary](glossary.md).
+`params.yaml` is the only home of a value: the code holds no defaults. An unknown key, a missing one or a value out of
+range is refused with its name and its limit. Change a value in the file, for one experiment (`dvc exp run -S
+train.optimizer.steps=2000`), or lay a whole profile over the file (`make configure PROFILE=photos`). "Profiles" says
+where a profile sets another value. What the words mean stands in the [glossary](glossary.md).
 """
 
 
@@ -43,7 +44,7 @@ def as_markdown(root: Path) -> str:
     values, comments = yaml.safe_load(text), read_comments(text)
     profiles = {name: dict(flatten(yaml.safe_load((root / f"profiles/{name}.yaml").read_text()))) for name in PROFILES}
     sections: dict[str, list[str]] = {}
-    for key, annotation, metadata in leaves(Params):
+    for key, annotation, metadata in leaves(Params, values):
         value = value_at(values, key)
         changed = [f"{name}: {shown(found[key])}" for name, found in profiles.items() if key in found and found[key] != value]
         cells = (f"`{key}`", shown(value), allowed(annotation, metadata), comment_of(key, comments), ", ".join(changed))
@@ -64,11 +65,14 @@ def as_row(cells: tuple[str, ...]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
-def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, list[Any]]]:
-    """Each key of the schema that holds a value, in its order: (dotted key, type, limits)."""
+def leaves(model: type[BaseModel], values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, list[Any]]]:
+    """Each key of the schema that holds one of `values`, in its order: (dotted key, type, limits)."""
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from leaves(field.annotation, f"{prefix}{name}.")
+        kind = options_schema() if f"{prefix}{name}" == OPTIONS else field.annotation
+        if name not in values:
+            continue
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaves(kind, values[name], f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", field.annotation, field.metadata
 

@@ -36,6 +36,7 @@ from flows.workspace import (
     make_workspace,
     snapshot_commit,
 )
+from models.architectures import parametric_architectures
 from tasks.evaluate import evaluate_harmonizer
 from tasks.evaluation.naturalness import photographs_changed
 from tasks.harmonizer_files import load_harmonizer
@@ -113,8 +114,11 @@ def retrain_once(params: Params, places: Places) -> dict[str, Any]:
 
     Raises ValueError if the params name a model that could not be released.
     """
-    if params.train.architecture == "pixel":
-        raise ValueError("train.architecture is 'pixel': it predicts no edit to apply at full resolution; release small or paper")
+    architecture = params.train.model.architecture
+    if architecture not in (able := parametric_architectures()):
+        raise ValueError(
+            f"train.model.architecture is {architecture!r}: it predicts no edit to apply at full resolution; release {' or '.join(able)}"
+        )
     finish_interrupted(params, places)
     batch, left = attempt(sort_inbox, params)
     if params.release.inbox.is_dir():

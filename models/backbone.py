@@ -1,6 +1,7 @@
 """Encoders and colour statistics: from images to features. Nothing here knows what the features are for."""
 
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,10 @@ from torch.nn.functional import interpolate, relu, silu
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601, of sRGB-encoded values
 NUM_BINS = 8  # of the soft histograms
 NUM_STATISTICS = 2 * 6 + 3 * NUM_BINS  # of one region
+NUM_DESCRIBED = 2 * NUM_STATISTICS + 1  # of an image and its mask
 GROUP = 8  # channels per group of a group norm
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
 class PatchifyEncoder(nn.Module):
@@ -119,3 +123,28 @@ def region_statistics(image: Float[Tensor, "B 3 H W"], regions: Float[Tensor, "B
         variance = (square - (2 - shares.sum(dim=1, keepdim=True)) * mean.square()).clamp_min(0)
         histogram = means[:, 12:].unflatten(1, (NUM_BINS, 3)).transpose(1, 2).flatten(1, 2)
         return torch.cat([mean, (variance + 1e-6).sqrt(), histogram], dim=1).transpose(1, 2)
+
+
+def describe(image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B S"]:
+    """The colour statistics of the foreground and of the background, and the foreground's share of the image."""
+    statistics = region_statistics(image, torch.cat([mask, 1 - mask], dim=1))
+    return torch.cat([statistics.flatten(1), mask.mean(dim=(1, 2, 3)).unsqueeze(1)], dim=1)
+
+
+def shrunk(image: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B C size size"]:
+    """`image` averaged down to `size` square; itself where it is no larger."""
+    return image if image.shape[-1] <= size else interpolate(image, size=(size, size), mode="area")
+
+
+def zeroed(layer: Layer, *, bias: float = 0.0) -> Layer:
+    """`layer`, made to give `bias` whatever its input."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.constant_(layer.bias, bias)
+    return layer
+
+
+def check_width(width: int) -> None:
+    """Raise ValueError unless `width` channels can be normalised in groups."""
+    if width < GROUP or width % GROUP:
+        raise ValueError(f"width is {width}; it must be a multiple of {GROUP}")

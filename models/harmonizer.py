@@ -1,73 +1,66 @@
-"""The harmonizers: from a composite and its mask to an edit of the foreground, and from an edit to the harmonized image.
+"""What every harmonizer is: from a composite and its mask to an edit of the foreground, and from an edit to the harmonized image.
 
-The parametric one predicts an edit at a small size and renders it at any: global RGB curves first, then a low-frequency shading map.
-Source: Wang et al., "Semi-supervised Parametric Real-world Image Harmonization", CVPR 2023. Three architectures: "small" (ours, for two
-cores), "paper" (the published one), "pixel" (a pixel-to-pixel peer after Sofiiuk et al., WACV 2021, that has no edit to show).
+A parametric one predicts an edit at a small size and renders it at any: global RGB curves first, then a low-frequency shading map.
+Source: Wang et al., "Semi-supervised Parametric Real-world Image Harmonization", CVPR 2023. `models.architectures` lists those there are.
 """
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Literal
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from models.backbone import GROUP, group_norm
 from models.curves import apply_curves, identity_curves
-from models.paper_nets import PaperCurveNet, PaperShadingNet
 from models.shading import NO_SHADING, ShadingMode, apply_shading, check_shading_limit, shading_map
-from models.small_nets import NUM_DESCRIBED, SmallCurveNet, SmallShadingNet, describe, zeroed
-
-DARKEN_BIAS = 4.0  # of the darkening map's logits at the start: 98 % of the way to no change, yet with a gradient
-PAPER_WIDTH, PAPER_GRID = 32, 16
 
 EditParts = Literal["both", "curves", "shading"]
 
 
 @dataclass(frozen=True)
-class HarmonizerConfig:
-    """The shape of a harmonizer."""
+class HarmonizerConfig(ABC):
+    """The shape of a harmonizer, and what its architecture says of itself. Each architecture adds fields of its own, all of them params."""
+
+    architecture: ClassVar[str]
+    is_parametric: ClassVar[bool] = True  # whether it predicts an edit, which can be applied at any size
 
     size: int  # px, square: where edits are predicted
-    architecture: Literal["small", "paper", "pixel"]
-    width: int  # channels of the first layer
+    plate: bool  # whether a clean background is an input too
+
+    @abstractmethod
+    def build(self) -> "Harmonizer":
+        """An untrained harmonizer of this shape, its weights drawn from torch's default generator."""
+
+    @property
+    def strength_fault(self) -> str:
+        """Why no strength can be put into the weights of such a harmonizer; empty where `with_strength` can."""
+        return f"architecture {self.architecture!r} takes no strength"
+
+    def with_strength(self, model: Any, strength: float) -> "Harmonizer":
+        """A copy of `model`, which has this config, whose edits go `strength` of the way. Raises ValueError with `strength_fault`."""
+        raise ValueError(self.strength_fault)
+
+
+@dataclass(frozen=True)
+class ParametricConfig(HarmonizerConfig):
+    """The shape of a harmonizer that predicts curves and shading."""
+
+    published: ClassVar[bool] = False  # the conventions of the published checkpoint; see `models.published`
+
     num_knots: int  # per channel
     grid: int  # cells per side of the shading map
     shading: ShadingMode
     shading_limit: float
-    plate: bool  # whether a clean background is an input too
-    published: bool = False  # the conventions of the published checkpoint; see `load_published`
-    encode_curves: bool = True  # small only: whether curves are told from features too, or from colour statistics alone
-    read_rim: bool = False  # small only: whether curves are told from both sides of the mask's outline too
-    encoder_size: int = 64  # px, small only: encoders see the input averaged down to it; statistics and rim are read at `size`
-    edit: EditParts = "both"  # parametric only: what is predicted; the other half of the edit changes nothing
+    edit: EditParts  # what is predicted; the other half of the edit changes nothing
 
     def __post_init__(self) -> None:
         check_shading_limit(self.shading, self.shading_limit)
-        if self.architecture not in ("small", "paper", "pixel"):
-            raise ValueError(f"architecture is {self.architecture!r}; it must be 'small', 'paper' or 'pixel'")
-        if self.width < GROUP or self.width % GROUP:
-            raise ValueError(f"width is {self.width}; it must be a multiple of {GROUP}")
-        if self.architecture == "paper" and (self.size not in (256, 512) or self.grid != PAPER_GRID):
-            raise ValueError(f"size is {self.size} and grid {self.grid}; architecture 'paper' has size 256 or 512 and grid {PAPER_GRID}")
-        if self.published and self.architecture != "paper":
-            raise ValueError(f"published is set with architecture {self.architecture!r}; only 'paper' was published")
+        if self.num_knots < 2 or self.grid < 2:
+            raise ValueError(f"num_knots is {self.num_knots} and grid {self.grid}; they must be at least 2")
         if self.edit not in ("both", "curves", "shading"):
             raise ValueError(f"edit is {self.edit!r}; it must be 'both', 'curves' or 'shading'")
-        if min(self.size, self.encoder_size) < 32 or self.size % 2:
-            raise ValueError(f"size is {self.size} and encoder_size {self.encoder_size}; they must be at least 32, and size even")
-
-
-def paper_config(*, size: int = 512, plate: bool = True) -> HarmonizerConfig:
-    """The published model: with a plate 93,235,073 parameters at work.
-
-    The published count, 93,641,314, holds 406,241 more, of decoder levels that no output depends on; they are not built here.
-    """
-    return HarmonizerConfig(
-        size=size, architecture="paper", width=PAPER_WIDTH, num_knots=32, grid=PAPER_GRID, shading="darken", shading_limit=0.5, plate=plate
-    )
 
 
 @dataclass(frozen=True)
@@ -105,15 +98,13 @@ class Harmonizer(nn.Module):
 
 
 class ParametricHarmonizer(Harmonizer):
-    """Curves, then shading, each predicted by a network of its own; the second sees what the first has done."""
+    """Predicts an edit at its own size and renders it at any."""
 
-    def __init__(self, config: HarmonizerConfig) -> None:
+    config: ParametricConfig
+
+    def __init__(self, config: ParametricConfig) -> None:
         super().__init__()
         self.config = config
-        channels = 7 if config.plate else 4
-        curve_net, shading_net = (_paper_nets if config.architecture == "paper" else _small_nets)(config, channels)
-        self.curve_net = None if config.edit == "shading" else curve_net
-        self.shading_net = None if config.edit == "curves" else shading_net
 
     def predict(
         self, composite: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"], plate: Float[Tensor, "B 3 H W"] | None = None
@@ -122,20 +113,7 @@ class ParametricHarmonizer(Harmonizer):
 
         Raises ValueError if the model takes a plate and none is given.
         """
-        if self.config.plate and plate is None:
-            raise ValueError("this harmonizer was built with plate=True: it needs the clean background of each composite")
-        composite, mask = self._squash(composite), self._squash(mask)
-        plate = self._squash(plate) if self.config.plate and plate is not None else None
-        known = [composite, mask] if plate is None else [composite, plate, mask]
-        curves = self._predict_curves(torch.cat(known, dim=1), composite, mask)
-        if self.shading_net is None:
-            logits = composite.new_full((len(composite), 1, self.config.grid, self.config.grid), NO_SHADING[self.config.shading])
-            return Edit(curves.float(), logits.float())
-        # The shading network looks at the toned image; the curves learn from the rendered one alone.
-        tinted = apply_curves(composite, curves.detach(), half_pixel=self.config.published)
-        toned = blend(tinted, mask, composite if plate is None else plate)
-        logits = self.shading_net(torch.cat([*known, toned], dim=1), toned, mask)
-        return Edit(curves.float(), logits.float())
+        raise NotImplementedError
 
     def render(
         self,
@@ -164,17 +142,53 @@ class ParametricHarmonizer(Harmonizer):
         edit = self.predict(composite, mask, plate)
         return self.render(edit, composite, mask, plate if self.config.plate else None)
 
+    def squash(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C size size"]:
+        """`image` at `config.size` square: itself where it has that size."""
+        size = self.config.size
+        if image.shape[-2:] == (size, size):
+            return image
+        return interpolate(image, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+class TwoNetHarmonizer(ParametricHarmonizer):
+    """Curves, then shading, each predicted by a network of its own; the second sees what the first has done."""
+
+    def __init__(self, config: ParametricConfig, curve_net: nn.Module, shading_net: nn.Module) -> None:
+        super().__init__(config)
+        self.curve_net = None if config.edit == "shading" else curve_net
+        self.shading_net = None if config.edit == "curves" else shading_net
+
+    def predict(
+        self, composite: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"], plate: Float[Tensor, "B 3 H W"] | None = None
+    ) -> Edit:
+        known = known_inputs(self.config, composite, mask, plate)
+        composite, mask, *rest = (self.squash(image) for image in known)
+        plate = rest[0] if rest else None
+        seen = [composite, *rest, mask]
+        curves = self._predict_curves(torch.cat(seen, dim=1), composite, mask)
+        if self.shading_net is None:
+            logits = composite.new_full((len(composite), 1, self.config.grid, self.config.grid), NO_SHADING[self.config.shading])
+            return Edit(curves.float(), logits.float())
+        # The shading network looks at the toned image; the curves learn from the rendered one alone.
+        tinted = apply_curves(composite, curves.detach(), half_pixel=self.config.published)
+        toned = blend(tinted, mask, composite if plate is None else plate)
+        logits = self.shading_net(torch.cat([*seen, toned], dim=1), toned, mask)
+        return Edit(curves.float(), logits.float())
+
     def _predict_curves(self, known: Tensor, composite: Tensor, mask: Tensor) -> Tensor:
         if self.curve_net is None:
             return identity_curves(self.config.num_knots, like=composite).expand(len(composite), 3, -1)
         curves: Tensor = self.curve_net(known, composite, mask)
         return curves
 
-    def _squash(self, image: Tensor) -> Tensor:
-        size = self.config.size
-        if image.shape[-2:] == (size, size):
-            return image
-        return interpolate(image, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+
+def known_inputs(config: HarmonizerConfig, composite: Tensor, mask: Tensor, plate: Tensor | None) -> list[Tensor]:
+    """What a model looks at: composite, mask, and the plate where it takes one. Raises ValueError if that is missing."""
+    if not config.plate:
+        return [composite, mask]
+    if plate is None:
+        raise ValueError("this harmonizer was built with plate=True: it needs the clean background of each composite")
+    return [composite, mask, plate]
 
 
 def blend(foreground: Tensor, mask: Tensor, background: Tensor) -> Tensor:
@@ -182,84 +196,11 @@ def blend(foreground: Tensor, mask: Tensor, background: Tensor) -> Tensor:
     return mask * foreground + (1 - mask) * background
 
 
-class PixelHarmonizer(Harmonizer):
-    """A compact encoder-decoder that paints the foreground anew, blended with the composite by an attention map that it predicts.
-
-    The painting starts as the composite: an untrained model changes nothing. It works at the input's resolution: `config.size` says only
-    what it is trained on, and the settings of curves and shading say nothing.
-    """
-
-    def __init__(self, config: HarmonizerConfig) -> None:
-        super().__init__()
-        self.config = config
-        widths = [config.width, 2 * config.width, 4 * config.width, 8 * config.width]
-        self.first = _unit(nn.Conv2d(7 if config.plate else 4, widths[0], 3, padding=1, bias=False))
-        self.down = nn.ModuleList(
-            _unit(nn.Conv2d(fine, coarse, 4, stride=2, padding=1, bias=False)) for fine, coarse in pairwise(widths)
-        )
-        self.up = nn.ModuleList(
-            _unit(nn.Conv2d(coarse + fine, fine, 3, padding=1, bias=False)) for coarse, fine in pairwise(widths[::-1])
-        )
-        self.context = nn.Linear(NUM_DESCRIBED, widths[-1])
-        self.paint = zeroed(nn.Conv2d(widths[0], 3, 3, padding=1))
-        self.attention = nn.Conv2d(widths[0], 1, 3, padding=1)
-
-    def forward(
-        self, composite: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"], plate: Float[Tensor, "B 3 H W"] | None = None
-    ) -> Harmonization:
-        if self.config.plate and plate is None:
-            raise ValueError("this harmonizer was built with plate=True: it needs the clean background of each composite")
-        known = [composite, mask, plate] if self.config.plate and plate is not None else [composite, mask]
-        levels = [self.first(torch.cat(known, dim=1) * 2 - 1)]
-        for layer in self.down:
-            levels.append(layer(levels[-1]))
-        features = levels.pop() + self.context(describe(composite, mask))[:, :, None, None]
-        for layer in self.up:
-            across = levels.pop()
-            features = interpolate(features, size=across.shape[-2:], mode="bilinear", align_corners=False)
-            features = layer(torch.cat([features, across], dim=1))
-        painted = (composite + self.paint(features).float()).clamp(0, 1)
-        kept = self.attention(features).float().sigmoid()
-        behind = plate if self.config.plate and plate is not None else composite
-        return Harmonization(blend(kept * composite + (1 - kept) * painted, mask, behind))
-
-
-def _small_nets(config: HarmonizerConfig, channels: int) -> tuple[nn.Module, nn.Module]:
-    curve_net = SmallCurveNet(
-        channels, config.width, config.num_knots,
-        encode=config.encode_curves, encoder_size=config.encoder_size, read_rim=config.read_rim,
-    )
-    bias = DARKEN_BIAS if config.shading == "darken" else 0.0
-    return curve_net, SmallShadingNet(channels + 3, config.width, config.grid, encoder_size=config.encoder_size, bias=bias)
-
-
-def _paper_nets(config: HarmonizerConfig, channels: int) -> tuple[nn.Module, nn.Module]:
-    shading_net = PaperShadingNet(channels + 3, config.width, config.size, published=config.published)
-    return PaperCurveNet(channels, config.num_knots), shading_net
-
-
 def build_harmonizer(config: HarmonizerConfig) -> Harmonizer:
-    """An untrained harmonizer of the architecture that `config` names, its weights drawn from torch's default generator."""
-    return PixelHarmonizer(config) if config.architecture == "pixel" else ParametricHarmonizer(config)
+    """An untrained harmonizer of the shape `config`, its weights drawn from torch's default generator."""
+    return config.build()
 
 
-def with_strength(model: ParametricHarmonizer, strength: float) -> ParametricHarmonizer:
-    """A copy of a small harmonizer whose edits go `strength` of the way: curves straight from the identity, gains geometrically.
-
-    It is in the weights and the config: the curves' head is linear, and a gain is a power of `shading_limit`. Raises ValueError for another
-    architecture and for a darkening map, where that does not hold.
-    """
-    config = model.config
-    if config.architecture != "small" or config.shading != "symmetric":
-        raise ValueError(f"architecture is {config.architecture!r}, shading {config.shading!r}: only small and symmetric take a strength")
-    copy = ParametricHarmonizer(replace(config, shading_limit=config.shading_limit**strength))
-    copy.load_state_dict(model.state_dict())
-    if isinstance(copy.curve_net, SmallCurveNet):
-        with torch.no_grad():
-            for weights in copy.curve_net.head.parameters():
-                weights.mul_(strength)
-    return copy
-
-
-def _unit(conv: nn.Conv2d) -> nn.Sequential:
-    return nn.Sequential(conv, group_norm(conv.out_channels), nn.SiLU())
+def with_strength(model: Harmonizer, strength: float) -> Harmonizer:
+    """A copy of `model` whose edits go `strength` of the way. Raises ValueError where its weights cannot hold that."""
+    return model.config.with_strength(model, strength)

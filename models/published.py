@@ -1,11 +1,12 @@
 """The published weights in our harmonizer, for those who have the authors' file."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict
 
 from torch import Tensor
 
-from models.harmonizer import ParametricHarmonizer, paper_config
+from models.harmonizer import ParametricHarmonizer
+from models.paper import PublishedConfig, paper_config
 
 SHADING_NAMES = {  # the published name of each layer of the shading network, and ours
     "conv0": "first", "conv1": "down.0", "conv2": "down.1", "conv3": "down.2", "conv3_1": "down.3", "conv3_2": "down.4", "conv3_3":
@@ -35,7 +36,7 @@ def load_published(state: Mapping[str, Tensor]) -> ParametricHarmonizer:
             foreign.append(key)
     if foreign:
         raise ValueError(f"not the published harmonizer: it has no {', '.join(foreign[:5])}")
-    model = ParametricHarmonizer(replace(paper_config(), shading_limit=0.6, published=True))
+    model = PublishedConfig(**{**asdict(paper_config()), "shading_limit": 0.6}).build()
     try:
         model.load_state_dict(renamed)
     except RuntimeError as error:

@@ -8,7 +8,8 @@ import torch
 from attune.edits import adjust_edit
 from attune.render import EditArrays, Levels, MaskLevels, render_edit
 from attune.shrinking import OVERSAMPLING, shrink_levels
-from models.harmonizer import Edit, Harmonizer, HarmonizerConfig, ParametricHarmonizer
+from models.architectures import parametric_architectures
+from models.harmonizer import Edit, Harmonizer, HarmonizerConfig, ParametricConfig, ParametricHarmonizer
 from tasks.tensors import to_tensor
 
 FAINTEST = 1 / 255  # a mask that is fainter everywhere at the network's size holds nothing to harmonize
@@ -34,7 +35,7 @@ def predict_edit(model: Harmonizer, composite: Levels, mask: MaskLevels, *, plat
     if not isinstance(model, ParametricHarmonizer):
         raise ValueError(
             f"the model's architecture is {model.config.architecture!r}: it paints pixels at its own size and predicts no edit that could "
-            "be applied at another; train.architecture 'small' and 'paper' do"
+            f"be applied at another; {' and '.join(parametric_architectures())} do"
         )
     if composite.shape != (*mask.shape, 3) or mask.size == 0:
         raise ValueError(f"composite {composite.shape} and mask {mask.shape} do not belong together")
@@ -71,7 +72,7 @@ class TorchPredictor:
         return predict_edit(self.model, composite, mask, plate=plate)
 
 
-def edit_arrays(edit: Edit, config: HarmonizerConfig, *, index: int = 0) -> EditArrays:
+def edit_arrays(edit: Edit, config: ParametricConfig, *, index: int = 0) -> EditArrays:
     """The edit of one image of a batch, as arrays.
 
     Curves of the published model have their knots at half pixels and are flat beyond them; twice as many spans hold the same curve.

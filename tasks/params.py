@@ -1,11 +1,15 @@
 """The schema of params.yaml, in its order: no defaults here, so that params.yaml is the only home of a value."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+
+if TYPE_CHECKING:
+    from models.harmonizer import HarmonizerConfig
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -212,35 +216,46 @@ class StreamWeights(Section):
     augmented: NonNegative
 
 
-class Train(Section):
-    architecture: Literal["small", "paper", "pixel"]
+class TrainModel(Section):
+    architecture: str
     size: Side
-    width: Count
-    encode_curves: bool
-    read_rim: bool
-    encoder_size: Side
-    num_knots: Annotated[int, Field(ge=2, le=256)]
-    grid: Annotated[int, Field(ge=2, le=64)]
-    shading: Literal["darken", "symmetric"]
-    shading_limit: Positive
-    edit: Literal["both", "curves", "shading"]
-    loss: Literal["whole_l1", "foreground_l1", "foreground_mse"]
-    steps: Count
+    options: dict[str, Any]
+
+    @field_validator("options")
+    @classmethod
+    def _options_are_those_of_their_architectures(cls, options: dict[str, Any]) -> dict[str, Any]:
+        return options_schema().model_validate(options).model_dump(exclude_none=True)
+
+    @model_validator(mode="after")
+    def _architecture_can_be_built(self) -> "TrainModel":
+        if self.architecture not in self.options:
+            raise ValueError(f"architecture is {self.architecture!r}; options are there for {', '.join(sorted(self.options))}")
+        self.config()
+        return self
+
+    def config(self) -> "HarmonizerConfig":
+        """The shape of the harmonizer that is asked for."""
+        from models.architectures import harmonizer_config  # not above: what reads no params has no need of torch
+
+        return harmonizer_config(self.architecture, size=self.size, plate=False, **self.options[self.architecture])
+
+
+def options_schema() -> type[BaseModel]:
+    """The schema of `train.model.options`: of each architecture the fields that it adds, all needed."""
+    from models.architectures import ARCHITECTURES
+    from models.harmonizer import HarmonizerConfig
+
+    shared = {field.name for field in fields(HarmonizerConfig)}
+    sections: dict[str, Any] = {}
+    for name, kind in ARCHITECTURES.items():
+        types = get_type_hints(kind)
+        own: dict[str, Any] = {field.name: (types[field.name], ...) for field in fields(kind) if field.name not in shared}
+        sections[name] = (create_model(name, __base__=Section, **own), None)
+    return create_model("options", __base__=Section, **sections)
+
+
+class TrainData(Section):
     batch_size: Count
-    lr: Positive
-    lr_floor: Share
-    warmup_steps: Natural
-    weight_decay: NonNegative
-    ema_decay: Share
-    grad_clip: Positive
-    supervised_warmup_steps: Natural
-    adversarial_share: Share
-    alternation: Literal["bernoulli", "strict"]
-    discriminate_pairs: bool
-    reconstruction_weight: Share
-    discriminator_width: Count
-    discriminator_lr: Positive
-    balanced_adversarial: bool
     stream_weights: StreamWeights
     augmentation: Literal["none", "static", "dynamic"]
     jitter: Share
@@ -248,36 +263,64 @@ class Train(Section):
     natural_share: Share
     whole_jitter: NonNegative
     smallest_crop: Annotated[float, Field(gt=0.1, le=1.0)]
-    val_every: Count
-    patience: Natural
-    keep: Literal["best", "last"]
-    calibrate_strength: bool
-    max_val_pairs: Count
-    report_every: Count
-    sheet_every: Natural
-    precision: Literal["float32", "bfloat16"]
-    num_processes: Count
-    cache_megabytes: Natural
-    threads: Count
 
     @model_validator(mode="after")
-    def _copies_are_read_where_they_have_a_weight(self) -> "Train":
+    def _copies_are_read_where_they_have_a_weight(self) -> "TrainData":
         if self.stream_weights.augmented and self.augmentation != "static":
             weight = self.stream_weights.augmented
             raise ValueError(f"stream_weights.augmented is {weight:g} with augmentation {self.augmentation}: only static reads copies")
         return self
 
+
+class TrainOptimizer(Section):
+    loss: Literal["whole_l1", "foreground_l1", "foreground_mse"]
+    steps: Count
+    lr: Positive
+    lr_floor: Share
+    warmup_steps: Natural
+    weight_decay: NonNegative
+    grad_clip: Positive
+    ema_decay: Share
+    precision: Literal["float32", "bfloat16"]
+
+
+class TrainAdversary(Section):
+    share: Share
+    supervised_warmup_steps: Natural
+    alternation: Literal["bernoulli", "strict"]
+    discriminate_pairs: bool
+    reconstruction_weight: Share
+    balanced: bool
+    width: Count
+    lr: Positive
+
+
+class Train(Section):
+    model: TrainModel
+    data: TrainData
+    optimizer: TrainOptimizer
+    adversary: TrainAdversary
+    val_every: Count
+    max_val_pairs: Count
+    patience: Natural
+    keep: Literal["best", "last"]
+    calibrate_strength: bool
+    report_every: Count
+    sheet_every: Natural
+    num_processes: Count
+    threads: Count
+    cache_megabytes: Natural
+
     @model_validator(mode="after")
     def _strength_is_in_the_weights(self) -> "Train":
-        if self.calibrate_strength and (self.architecture != "small" or self.shading != "symmetric"):
-            found = f"architecture {self.architecture} and shading {self.shading}"
-            raise ValueError(f"calibrate_strength is on with {found}: only small with symmetric can be calibrated")
+        if self.calibrate_strength and (fault := self.model.config().strength_fault):
+            raise ValueError(f"calibrate_strength is on, but {fault}")
         return self
 
     @model_validator(mode="after")
     def _batch_is_shared_evenly(self) -> "Train":
-        if self.batch_size % self.num_processes:
-            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by num_processes {self.num_processes}")
+        if self.data.batch_size % self.num_processes:
+            raise ValueError(f"data.batch_size {self.data.batch_size} cannot be shared evenly by num_processes {self.num_processes}")
         return self
 
 
@@ -344,10 +387,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Params":
-        if not self.train.size <= min(self.augment.size, self.mine.size):
-            raise ValueError(
-                f"train.size ({self.train.size}) must not be larger than augment.size ({self.augment.size}) or mine.size ({self.mine.size})"
-            )
+        size, augmented, mined = self.train.model.size, self.augment.size, self.mine.size
+        if not size <= min(augmented, mined):
+            raise ValueError(f"train.model.size ({size}) must not be larger than augment.size ({augmented}) or mine.size ({mined})")
         return self
 
 

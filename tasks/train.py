@@ -1,8 +1,8 @@
 """Dual-stream training of the harmonizer: supervised steps on pairs, adversarial steps on real composites.
 
 Source: Wang et al., "Semi-supervised Parametric Real-world Image Harmonization", CVPR 2023. Departures, each for small data and two
-cores: the reconstruction loss may be normalised by the foreground (`train.loss`), supervised steps may leave the discriminator out
-(`train.discriminate_pairs`), and the weights kept are a running average (EMA).
+cores: the reconstruction loss may be normalised by the foreground (`train.optimizer.loss`), supervised steps may leave the discriminator
+out (`train.adversary.discriminate_pairs`), and the weights kept are a running average (EMA).
 
 Every random choice is a function of (seed, step), and so is each batch: a killed run continues where its last checkpoint stands and
 ends with the weights of an uninterrupted one.
@@ -41,10 +41,11 @@ def train(
     """
     torch.set_num_threads(params.train.threads)
     ranks = ranks or Ranks(device=training_device(0, 1))
-    changes, trainer = _changes(params, ranks), Trainer(params, ranks)
+    changes, trainer = _changes(params, ranks), Trainer(params.train, params.seed, ranks=ranks)
     key = unit_key(train, key_params(params, "seed", "train"), _inputs(params))
     session = Session(params, key, trainer, report, show)
-    plan, first = plan_steps(params.train, params.seed), trainer.progress.step
+    plan = plan_steps(params.train.adversary, params.seed, params.train.optimizer.steps)
+    first = trainer.progress.step
     with open_streams(params, changes, plan, first_step=first, ranks=ranks) as streams:
         session.watch(streams)
         for step in range(first, len(plan)):
@@ -56,9 +57,10 @@ def train(
 
 
 def _changes(params: Params, ranks: Ranks) -> BatchChanges:
-    is_dynamic = params.train.augmentation == "dynamic"
+    section = params.train
+    is_dynamic = section.data.augmentation == "dynamic"
     syconet = load_frozen_syconet(params.paths.syconet, ranks.device) if is_dynamic else None
-    return BatchChanges(params.train, params.seed, syconet, rank=ranks.rank)
+    return BatchChanges(section.data, section.model.size, seed=params.seed, syconet=syconet, rank=ranks.rank)
 
 
 def _finish(params: Params, session: Session) -> dict[str, float]:
@@ -90,8 +92,8 @@ def _finish(params: Params, session: Session) -> dict[str, float]:
 
 def _inputs(params: Params) -> dict[str, str]:
     """What the data were: a hash of each shard folder that is read, and of SycoNet where its composites are made here."""
-    folders = [params.paths.shards, *([params.paths.mined] if params.train.adversarial_share > 0 else [])]
+    folders = [params.paths.shards, *([params.paths.mined] if params.train.adversary.share > 0 else [])]
     inputs = {str(folder): fingerprint(dataclasses.asdict(read_manifest(folder))) for folder in folders}
-    if params.train.augmentation == "dynamic":
+    if params.train.data.augmentation == "dynamic":
         inputs[str(params.paths.syconet)] = sha256((params.paths.syconet / "model.pt").read_bytes()).hexdigest()[:16]
     return inputs

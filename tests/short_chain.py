@@ -26,7 +26,7 @@ stages:
     desc: pairs become a harmonizer
     cmd: python short_chain.py train
     deps: ["${paths.index}", "${paths.composites}", short_chain.py]
-    params: [seed, train.steps, train.lr]
+    params: [seed, train.optimizer.steps, train.optimizer.lr]
     outs: ["${paths.harmonizer}"]
 """
 SIDE = 64  # px, of a photograph
@@ -107,7 +107,8 @@ def train() -> None:
     from torch.nn.functional import interpolate
 
     from attune.images import read_image, read_mask
-    from models.harmonizer import HarmonizerConfig, build_harmonizer
+    from models.architectures import harmonizer_config
+    from models.harmonizer import build_harmonizer
     from tasks.harmonizer_files import save_harmonizer
     from tasks.index import read_index
     from tasks.params import load_params
@@ -122,20 +123,20 @@ def train() -> None:
         interpolate(torch.cat([to_tensor(read(Path(row[f"{name}_path"]))) for row in rows]), size=(SIZE, SIZE), mode="area")
         for name, read in readers.items()
     )
-    config = HarmonizerConfig(
-        size=SIZE, architecture="small", width=8, num_knots=4, grid=4, shading="symmetric", shading_limit=1.05, plate=False,
-        encode_curves=False,
+    config = harmonizer_config(
+        "small", size=SIZE, plate=False, width=8, num_knots=4, grid=4, shading="symmetric", shading_limit=1.05, edit="both",
+        encode_curves=False, read_rim=False, encoder_size=64,
     )
     model = build_harmonizer(config)
-    optimizer = torch.optim.AdamW(model.parameters(), params.train.lr)
-    for _ in range(params.train.steps):
+    optimizer = torch.optim.AdamW(model.parameters(), params.train.optimizer.lr)
+    for _ in range(params.train.optimizer.steps):
         drawn = torch.randint(len(rows), (BATCH,))
         mask = masks[drawn]
         error = (model(composites[drawn], mask).harmonized - targets[drawn]).square() * mask
         optimizer.zero_grad()
         (error.sum() / mask.sum()).backward()
         optimizer.step()
-    save_harmonizer(params.paths.harmonizer, model.eval(), config, {"steps": params.train.steps})
+    save_harmonizer(params.paths.harmonizer, model.eval(), config, {"steps": params.train.optimizer.steps})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """A training of twelve steps on shards made here, for tests."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from models.syconet import SycoNet, SycoNetConfig
+from tasks.ablations.plans import with_values
 from tasks.params import Params, load_params
 from tasks.sample import Pair, RealComposite
 from tasks.seeds import numpy_generator
@@ -54,16 +56,22 @@ def _composites(count: int) -> list[RealComposite]:
     return result
 
 
+def trained_with(params: Params, **changes: Any) -> Params:
+    """`params` with values of `train` laid over: sections as mappings."""
+    return with_values(params, {"train": changes})
+
+
 def short_training(folder: Path) -> Params:
     """Params of a training run of twelve steps, with its shards on disk."""
     params = load_params()
     names = ("shards", "mined", "syconet", "harmonizer", "metrics", "work")
     paths = params.paths.model_copy(update={name: folder / name for name in names})
-    section = params.train.model_copy(update={
-        "size": SIZE, "width": 8, "num_knots": 6, "grid": 2, "steps": 12, "batch_size": 4, "warmup_steps": 2, "supervised_warmup_steps": 2,
-        "adversarial_share": 0.4, "val_every": 3, "threads": 1, "discriminator_width": 8, "ema_decay": 0.5,
-    })
-    params = params.model_copy(update={"paths": paths, "train": section})
+    options = {"small": {"width": 8, "num_knots": 6, "grid": 2}, "pixel": {"width": 8}}
+    params = trained_with(
+        params.model_copy(update={"paths": paths}), model={"size": SIZE, "options": options}, data={"batch_size": 4},
+        optimizer={"steps": 12, "warmup_steps": 2, "ema_decay": 0.5},
+        adversary={"supervised_warmup_steps": 2, "share": 0.4, "width": 8}, val_every=3, threads=1,
+    )
     shards = [
         write_shard(paths.shards / f"{split}-00000.tar", (encode_pair(p, jpeg_quality=95) for p in make_pairs(count, split)), split=split)
         for split, count in (("train", 10), ("val", 4))

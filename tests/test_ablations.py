@@ -161,19 +161,26 @@ def test_a_plan_survives_its_file_and_gives_valid_params(name: Any, study: Study
 
 
 def _changed(plan: StudyPlan, first: str, second: str) -> dict[str, tuple[Any, Any]]:
-    one, other = (plan.cells[name].params["train"] for name in (first, second))
+    one, other = (_flat(plan.cells[name].params["train"]) for name in (first, second))
     return {key: (one[key], other[key]) for key in one if one[key] != other[key]}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def test_cells_differ_in_what_the_study_varies_alone(study: StudyParams, params: Params) -> None:
     augmentation = plan_study("augmentation", study, params)
-    assert _changed(augmentation, "60-pixel-none", "60-pixel-jitter") == {"jitter": (0.0, 0.5)}
-    assert _changed(augmentation, "60-pixel-none", "60-pixel-static") == {"augmentation": ("none", "static")}
-    assert set(_changed(augmentation, "60-pixel-static", "60-pixel-dynamic")) == {"augmentation", "batch_size"}
-    assert set(_changed(augmentation, "60-pixel-none", "60-parametric-none")) == {"architecture", "width"}
+    assert _changed(augmentation, "60-pixel-none", "60-pixel-jitter") == {"data.jitter": (0.0, 0.5)}
+    assert _changed(augmentation, "60-pixel-none", "60-pixel-static") == {"data.augmentation": ("none", "static")}
+    assert set(_changed(augmentation, "60-pixel-static", "60-pixel-dynamic")) == {"data.augmentation", "data.batch_size"}
+    assert set(_changed(augmentation, "60-pixel-none", "60-parametric-none")) == {"model.architecture"}
     assert _changed(augmentation, "60-pixel-none", "all-pixel-none") == {}
     ablation = plan_study("ablation", study, params)
-    assert _changed(ablation, "dual", "curves") == {"edit": ("both", "curves")}
+    assert _changed(ablation, "dual", "curves") == {"model.options.small.edit": ("both", "curves")}
     assert _changed(ablation, "dual", "pih_random") == {}
     assert ablation.cells["dual"].params["paths"]["mined"] != ablation.cells["pih_random"].params["paths"]["mined"]
     assert {name: plan.params["mine"]["mode"] for name, plan in ablation.workspaces.items() if "mine" in plan.params} == {
@@ -183,16 +190,17 @@ def test_cells_differ_in_what_the_study_varies_alone(study: StudyParams, params:
 
 def test_every_study_sees_as_many_images_in_a_step_of_each_augmentation(study: StudyParams, params: Params) -> None:
     trains = [cell.params["train"] for cell in plan_study("augmentation", study, params).cells.values()]
-    assert len({train["batch_size"] * (2 if train["augmentation"] == "dynamic" else 1) for train in trains}) == 1
-    assert len({train["steps"] for train in trains}) == 1
-    assert {train["adversarial_share"] for train in trains} == {0.0}
+    assert len({train["data"]["batch_size"] * (2 if train["data"]["augmentation"] == "dynamic" else 1) for train in trains}) == 1
+    assert len({train["optimizer"]["steps"] for train in trains}) == 1
+    assert {train["adversary"]["share"] for train in trains} == {0.0}
 
 
 def test_an_edit_that_a_plan_does_not_stand_on_leaves_it_as_it_is(study: StudyParams, params: Params) -> None:
     before = plan_study("augmentation", study, params)
-    other = with_values(params, {"release": {"resamples": 123}, "mine": {"choke": 2.0}, "train": {"steps": 12_345}, "paths": {"raw": "/x"}})
+    elsewhere = {"release": {"resamples": 123}, "mine": {"choke": 2.0}, "train": {"optimizer": {"steps": 12_345}}, "paths": {"raw": "/x"}}
+    other = with_values(params, elsewhere)
     assert plan_study("augmentation", study, other) == before, "steps are the study's own, and nothing is mined"
-    touched = plan_study("augmentation", study, with_values(params, {"train": {"grad_clip": 0.5}}))
+    touched = plan_study("augmentation", study, with_values(params, {"train": {"optimizer": {"grad_clip": 0.5}}}))
     assert touched.workspaces == before.workspaces
     assert touched.cells != before.cells
 

@@ -32,8 +32,11 @@ SETTINGS: dict[str, Any] = {
 SHARED: dict[str, Any] = {
     "augment": {"size": 64, "copies": 1, "num_workers": 1}, "mine": {"size": 64, "num_composites": 6, "num_workers": 1},
     "syconet": {"size": 32, "width": 16, "steps": 3, "report_every": 3, "checkpoint_every": 3, "threads": 1},
-    "train": {"size": 32, "width": 8, "steps": 2, "batch_size": 4, "warmup_steps": 1, "supervised_warmup_steps": 1, "val_every": 2,
-              "keep": "last", "threads": 1, "augmentation": "none", "read_rim": False, "sheet_every": 0},
+    "train": {
+        "model": {"size": 32, "options": {"small": {"width": 8, "read_rim": False}}}, "data": {"batch_size": 4, "augmentation": "none"},
+        "optimizer": {"steps": 2, "warmup_steps": 1}, "adversary": {"supervised_warmup_steps": 1},
+        "val_every": 2, "keep": "last", "threads": 1, "sheet_every": 0,
+    },
 }
 
 
@@ -51,10 +54,10 @@ def ingested(project: Path, repository: Path) -> tuple[StudyParams, Params]:
         write_photographs(project / "data/raw/photos", range(first, stop), split, coloured)
     short_chain.ingest()
     study = load_study_params(repository / "ablations" / "params.yaml")
-    own = {"photographs": [3], "harmonizers": {"pixel": {"train": {"architecture": "pixel"}}},
-           "augmentations": {"none": {}, "static": {"train": {"augmentation": "static"}},
-                             "dynamic": {"train": {"augmentation": "dynamic", "batch_size": 2}}},
-           "shared": {"train": {"adversarial_share": 0.0}}}
+    own = {"photographs": [3], "harmonizers": {"pixel": {"train": {"model": {"architecture": "pixel"}}}},
+           "augmentations": {"none": {}, "static": {"train": {"data": {"augmentation": "static"}}},
+                             "dynamic": {"train": {"data": {"augmentation": "dynamic", "batch_size": 2}}}},
+           "shared": {"train": {"adversary": {"share": 0.0}}}}
     augmentation = study.augmentation.model_copy(update=own)
     few = {"configurations": {"dual": {}}, "data": ["pairs", "mined"], "judge_steps": 2, "shared": {"augment": {"copies": 0}}}
     ablation = study.ablation.model_copy(update=few)

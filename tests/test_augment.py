@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from shapes import shape_of
 
 from attune.images import encode_jpeg, encode_png
-from models.harmonizer import HarmonizerConfig, build_harmonizer
+from models.harmonizer import build_harmonizer
 from models.syconet import SycoNet, SycoNetConfig
 from tasks.augment import AugmentUnit, blend, finish_augment, plan_augment, random_region, write_pair_shard
 from tasks.harmonizer_files import save_harmonizer
@@ -77,7 +78,7 @@ def params(project: Path, configure: Callable[..., Params], photograph: Draw, ob
     write_table(Path("data/index/retouches.parquet"), retouches, RETOUCHES)
     save_random_syconet(Path("data/checkpoints/syconet"), 0)
     threads = torch.get_num_threads()
-    yield configure({"augment.size": 32, "train.size": 32, "mine.size": 32, "augment.shard_size": 4, "augment.jpeg_quality": 100})
+    yield configure({"augment.size": 32, "train.model.size": 32, "mine.size": 32, "augment.shard_size": 4, "augment.jpeg_quality": 100})
     torch.set_num_threads(threads)
 
 
@@ -225,9 +226,7 @@ def test_shards_of_edited_code_are_written_again_and_all_are_kept_where_other_co
 
 
 def test_hard_cases_are_chosen_told_and_byte_equal_in_two_runs(params: Params) -> None:
-    config = HarmonizerConfig(
-        size=32, architecture="small", width=8, num_knots=4, grid=4, shading="symmetric", shading_limit=1.5, plate=False, encoder_size=32
-    )
+    config = shape_of(num_knots=4, shading_limit=1.5, plate=False, encoder_size=32)
     save_harmonizer(Path("harmonizer"), build_harmonizer(config), config, {})
     values = params.model_dump(mode="json")
     values["augment"] |= {"candidates": 6, "harmonizer": "harmonizer"}

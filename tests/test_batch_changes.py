@@ -7,7 +7,7 @@ import torch
 from models.syconet import SycoNet, SycoNetConfig
 from tasks.framing import resample
 from tasks.loader import Decoded
-from tasks.params import Train, load_params
+from tasks.params import TrainData, load_params
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.training.batch_changes import BatchChanges, mirrored_composites, with_fresh_composites
 
@@ -44,8 +44,8 @@ def decoded() -> Decoded:
 
 
 @pytest.fixture
-def section() -> Train:
-    return load_params().train.model_copy(update={"size": SIZE})
+def section() -> TrainData:
+    return load_params().train.data
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -82,27 +82,28 @@ def test_fresh_composites_do_not_teach_syconet(batch: PairBatch, syconet: SycoNe
     assert not with_fresh_composites(batch, syconet, _generator(1)).composite.requires_grad
 
 
-def test_changes_are_functions_of_seed_and_step(decoded: Decoded, section: Train, syconet: SycoNet) -> None:
-    changes, again = BatchChanges(section, 1, syconet), BatchChanges(section, 1, syconet)
+def test_changes_are_functions_of_seed_and_step(decoded: Decoded, section: TrainData, syconet: SycoNet) -> None:
+    changes, again = BatchChanges(section, SIZE, seed=1, syconet=syconet), BatchChanges(section, SIZE, seed=1, syconet=syconet)
     assert torch.equal(changes.pairs(decoded, 7).composite, again.pairs(decoded, 7).composite)
     assert not torch.equal(changes.pairs(decoded, 7).composite, changes.pairs(decoded, 8).composite)
-    assert not torch.equal(changes.pairs(decoded, 7).composite, BatchChanges(section, 2, syconet).pairs(decoded, 7).composite)
-    assert not torch.equal(changes.pairs(decoded, 7).composite, BatchChanges(section, 1, syconet, rank=1).pairs(decoded, 7).composite)
+    for seed, rank in ((2, 0), (1, 1)):
+        other = BatchChanges(section, SIZE, seed=seed, syconet=syconet, rank=rank)
+        assert not torch.equal(changes.pairs(decoded, 7).composite, other.pairs(decoded, 7).composite)
 
 
-def test_changes_leave_what_was_read_alone(decoded: Decoded, section: Train) -> None:
+def test_changes_leave_what_was_read_alone(decoded: Decoded, section: TrainData) -> None:
     before = {field: stack.copy() for field, stack in decoded.stacks.items()}
-    changed = BatchChanges(section, 1).pairs(decoded, 7)
+    changed = BatchChanges(section, SIZE, seed=1).pairs(decoded, 7)
     assert changed.composite.shape == changed.target.shape == (4, 3, SIZE, SIZE)
     assert changed.mask.shape == (4, 1, SIZE, SIZE)
     for field, stack in decoded.stacks.items():
         np.testing.assert_array_equal(stack, before[field])
 
 
-def test_with_every_change_off_a_batch_is_what_was_read(decoded: Decoded, section: Train) -> None:
+def test_with_every_change_off_a_batch_is_what_was_read(decoded: Decoded, section: TrainData) -> None:
     still = section.model_copy(update={"jitter": 0.0, "region_share": 0.0, "natural_share": 0.0, "whole_jitter": 0.0, "smallest_crop": 1.0})
     read = PairBatch(**{field: resample(stack, SIZE, slots=decoded.slots) for field, stack in decoded.stacks.items()})
-    assert set(_orientations(BatchChanges(still, 1).pairs(decoded, 3), read)) == {"as read", "mirrored"}
+    assert set(_orientations(BatchChanges(still, SIZE, seed=1).pairs(decoded, 3), read)) == {"as read", "mirrored"}
 
 
 def test_fields_of_a_real_composite_are_mirrored_together_or_not_at_all(decoded: Decoded) -> None:

@@ -6,31 +6,33 @@ from typing import Any
 
 import pytest
 import torch
+from shapes import shape_of
+from short_training import SIZE, short_training, trained_with
 from torch import Tensor, nn
 
 from models.curves import identity_curves
-from models.harmonizer import HarmonizerConfig, ParametricHarmonizer, with_strength
+from models.harmonizer import ParametricHarmonizer, TwoNetHarmonizer, with_strength
 from models.shading import shading_map
-from models.small_nets import SmallCurveNet
+from models.small import SmallConfig, SmallCurveNet
 from tasks.harmonizer_files import load_harmonizer
 from tasks.params import Params
 from tasks.sample import PairBatch
 from tasks.train import train
 from tasks.training.calibration import STRENGTHS, calibrated
 from tasks.training.validation import harmonize_pairs, read_validation_pairs, score
-from tests.short_training import short_training
 
-SMALL = HarmonizerConfig(size=64, architecture="small", width=8, num_knots=8, grid=4, shading="symmetric", shading_limit=1.6, plate=False)
+SMALL = shape_of(size=64)
+assert isinstance(SMALL, SmallConfig)
 
 
 def draw(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-def brightening() -> ParametricHarmonizer:
+def brightening() -> TwoNetHarmonizer:
     """One that lifts all curves by a little, and lightens by a little more."""
     torch.manual_seed(0)
-    model = ParametricHarmonizer(SMALL)
+    model = SMALL.build()
     assert isinstance(model.curve_net, SmallCurveNet)
     assert model.shading_net is not None
     with torch.no_grad():
@@ -74,11 +76,15 @@ def test_at_full_strength_nothing_changes_and_the_model_itself_never_does() -> N
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("changes", [{"shading": "darken", "shading_limit": 0.5}, {"architecture": "paper", "size": 256, "grid": 16}])
-def test_where_weights_cannot_hold_a_strength_it_is_refused(changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"shading": "darken", "shading_limit": 0.5}, "shading is 'darken'; architecture 'small' takes a strength with 'symmetric'"),
+    ({"architecture": "paper", "size": 256, "grid": 16, "width": 32}, "architecture 'paper' takes no strength"),
+    ({"architecture": "pixel"}, "architecture 'pixel' takes no strength"),
+])  # fmt: skip
+def test_where_weights_cannot_hold_a_strength_it_is_refused(changes: dict[str, Any], said: str) -> None:
     model = nn.Module()
-    model.config = HarmonizerConfig(**{**vars(SMALL), **changes})  # type: ignore[assignment]
-    with pytest.raises(ValueError, match="only small and symmetric take a strength"):
+    model.config = shape_of(**changes)  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=said):
         with_strength(model, 0.5)  # type: ignore[arg-type]
 
 
@@ -94,12 +100,12 @@ def test_the_strength_that_was_right_is_found(right: float) -> None:
 
 def test_no_strength_leaves_less_of_the_validation_pairs_than_the_one_that_is_kept(tmp_path: Path) -> None:
     params = short_training(tmp_path)
-    bold = params.model_copy(update={"train": params.train.model_copy(update={"keep": "last", "lr": 3e-3})})
-    calibrating = bold.model_copy(update={"train": bold.train.model_copy(update={"calibrate_strength": True})})
+    bold = trained_with(params, keep="last", optimizer={"lr": 3e-3})
+    calibrating = trained_with(bold, calibrate_strength=True)
     plain = train(bold, _silent, _silent)
     model = load_harmonizer(params.paths.harmonizer)[0]
     assert isinstance(model, ParametricHarmonizer)
-    held_out = read_validation_pairs(params, torch.device("cpu"))
+    held_out = read_validation_pairs(params.paths.shards, SIZE, limit=params.train.max_val_pairs, device=torch.device("cpu"))
     left = {s: score(harmonize_pairs(with_strength(model, s), held_out), held_out)["val_fmse"] for s in STRENGTHS}
     kept = train(calibrating, _silent, _silent)
     assert plain["strength"] == 1.0
@@ -109,9 +115,12 @@ def test_no_strength_leaves_less_of_the_validation_pairs_than_the_one_that_is_ke
     assert score(harmonize_pairs(saved, held_out), held_out)["val_fmse"] == pytest.approx(kept["val_fmse"], abs=1e-3)
 
 
-@pytest.mark.parametrize("changes", [{"train.architecture": "pixel"}, {"train.shading": "darken", "train.shading_limit": 0.5}])
+@pytest.mark.parametrize("changes", [
+    {"train.model.architecture": "pixel"},
+    {"train.model.options.small.shading": "darken", "train.model.options.small.shading_limit": 0.5},
+])  # fmt: skip
 def test_params_that_cannot_be_calibrated_are_named(configure: Callable[..., Params], changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="calibrate_strength is on with"):
+    with pytest.raises(ValueError, match="calibrate_strength is on, but "):
         configure({"train.calibrate_strength": True, **changes})
 
 

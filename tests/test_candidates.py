@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shapes import shape_of
 
-from models.harmonizer import HarmonizerConfig, build_harmonizer
+from models.harmonizer import build_harmonizer
 from models.syconet import SycoNet, SycoNetConfig
 from tasks.augmentation.candidates import Candidate, HardCases, draw_candidates
 from tasks.augmentation.domains import UNION, SycoNets, checkpoint_digests, checkpoint_folder
@@ -65,9 +66,7 @@ def test_more_candidates_leave_the_first_ones_as_they_were(
 
 
 def save_untrained_harmonizer(folder: Path, *, plate: bool = False) -> None:
-    config = HarmonizerConfig(
-        size=32, architecture="small", width=8, num_knots=4, grid=4, shading="symmetric", shading_limit=1.5, plate=plate, encoder_size=32
-    )
+    config = shape_of(num_knots=4, shading_limit=1.5, plate=plate, encoder_size=32)
     torch.manual_seed(0)
     save_harmonizer(folder, build_harmonizer(config), config, {})
 

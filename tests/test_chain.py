@@ -168,10 +168,10 @@ def test_a_second_pipeline_starts_nothing(chain: Path) -> None:
 
 def test_a_dry_run_tells_what_a_learning_rate_would_cost(chain: Path, params: Path) -> None:
     text = params.read_text()
-    value = yaml.safe_load(text)["train"]["lr"]
+    value = yaml.safe_load(text)["train"]["optimizer"]["lr"]
     head, tail = text.split("\ntrain:")
-    params.write_text(head + "\ntrain:" + tail.replace("  lr: ", "  lr: 2", 1))
-    assert yaml.safe_load(params.read_text())["train"]["lr"] != value
+    params.write_text(head + "\ntrain:" + tail.replace("    lr: ", "    lr: 2", 1))
+    assert yaml.safe_load(params.read_text())["train"]["optimizer"]["lr"] != value
     done = run_pipeline(chain, "--dry-run")
     rows = {cells[0].strip(): cells[1].strip() for line in done.stdout.splitlines() if len(cells := line.strip("│").split("│")) == 3}
     wanted = {stage: "run" if stage in ("train", "evaluate", "report") else "skip" for stage in STAGES}

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms, ImageEnhance
+from shapes import shape_of
 
 import flows.registry
 from attune import batch, chosen_model, harmonizing
@@ -21,7 +21,8 @@ from attune.color_profiles import to_srgb
 from attune.photo import Coding, Metadata, Photo
 from attune.photo_files import read_photo, read_photo_mask
 from attune.photo_writing import write_photo
-from models.harmonizer import HarmonizerConfig, build_harmonizer
+from models.architectures import config_as_saved
+from models.harmonizer import build_harmonizer
 from tasks import checkpoints
 from tasks.harmonize import harmonize_image
 from tasks.harmonizer_files import load_harmonizer
@@ -31,18 +32,14 @@ HEIGHT, WIDTH = 60, 80
 
 def save_eager_model(folder: Path, *, eagerness: float = 0.3, **changes: object) -> Path:
     """A small harmonizer whose edits are seen, as the main command leaves one."""
-    shape = {
-        "size": 32, "architecture": "small", "width": 8, "num_knots": 16, "grid": 4, "shading": "symmetric", "shading_limit": 1.6,
-        "plate": False,
-    }
-    config = HarmonizerConfig(**{**shape, **changes})  # type: ignore[arg-type]
+    config = shape_of(**{"num_knots": 16, **changes})
     torch.manual_seed(0)
     model = build_harmonizer(config)
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if ".head." in name:
                 tensor.normal_(0, eagerness)
-    checkpoints.save_model(folder, "harmonizer", model, asdict(config), {})
+    checkpoints.save_model(folder, "harmonizer", model, config_as_saved(config), {})
     return folder
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from short_training import SIZE, short_training
+from short_training import SIZE, short_training, trained_with
 from torch import nn
 from torch.distributed import TCPStore
 
@@ -35,12 +35,15 @@ def _counted(network: nn.Module) -> torch.Tensor:
     return torch.cat([network[1].running_mean, network[1].running_var])
 
 
+def _plan(params: Params) -> list[bool]:
+    return plan_steps(params.train.adversary, params.seed, params.train.optimizer.steps)
+
+
 def _read(params: Params, ranks: Ranks) -> list[torch.Tensor]:
     """The masks and composites of all pair batches, unchanged but for the size."""
-    still = params.train.model_copy(update={"jitter": 0.0, "region_share": 0.0, "whole_jitter": 0.0, "smallest_crop": 1.0})
-    plan = plan_steps(still, params.seed)
-    found = []
-    with open_streams(params.model_copy(update={"train": still}), BatchChanges(still, 1), plan, ranks=ranks) as streams:
+    still = trained_with(params, data={"jitter": 0.0, "region_share": 0.0, "whole_jitter": 0.0, "smallest_crop": 1.0})
+    plan, found = _plan(params), []
+    with open_streams(still, BatchChanges(still.train.data, SIZE, seed=1), plan, ranks=ranks) as streams:
         for adversarial in plan:
             found.append(next(streams.composites if adversarial else streams.pairs).composite)
     return found
@@ -51,10 +54,10 @@ def _rank(rank: int, port: int, params: Params, folder: Path) -> None:
     torch.set_num_threads(1)
     with joined(rank, COUNT, TCPStore("127.0.0.1", port, is_master=False)) as ranks:
         read = _read(params, ranks)
-        first = Trainer(params, ranks)
+        first = Trainer(params.train, params.seed, ranks=ranks)
         first.supervised_step(_part(_batch(), rank))
-        trainer, plan = Trainer(params, ranks), plan_steps(params.train, params.seed)
-        with open_streams(params, BatchChanges(params.train, params.seed, rank=rank), plan, ranks=ranks) as streams:
+        trainer, plan = Trainer(params.train, params.seed, ranks=ranks), _plan(params)
+        with open_streams(params, BatchChanges(params.train.data, SIZE, seed=params.seed, rank=rank), plan, ranks=ranks) as streams:
             for adversarial in plan:
                 trainer.step(streams, adversarial=adversarial)
         ranks.check_equal(trainer.harmonizer, trainer.discriminator, trainer.average)
@@ -97,7 +100,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     assert one["noticed"]
     assert other["noticed"]  # that one weight differs by 1e-7
 
-    single = Trainer(params)
+    single = Trainer(params.train, params.seed)
     single.supervised_step(_batch())
     for key, tensor in single.harmonizer.state_dict().items():  # a step on two halves is a step on the whole
         torch.testing.assert_close(one["first"][key], tensor, rtol=1e-4, atol=1e-6)

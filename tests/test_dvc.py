@@ -62,13 +62,13 @@ def import_closure(stage: str, repository: Path) -> set[str]:
     waiting = [repository / "flows" / f"{stage}.py"]
     while waiting:
         for file in imported_files(waiting.pop(), repository):
-            if file not in found:
+            if file not in found and file != repository / SCHEMA:
                 found.add(file)
                 waiting.append(file)
     for file in list(found):
         text = file.read_text()
         found |= {other for other in file.parent.iterdir() if other.is_file() and other.suffix != ".py" and f'"{other.name}"' in text}
-    return {file.relative_to(repository).as_posix() for file in found} - {SCHEMA}
+    return {file.relative_to(repository).as_posix() for file in found}
 
 
 @pytest.mark.parametrize("stage", SECTIONS)
@@ -240,9 +240,9 @@ def test_nothing_is_due_where_nothing_changed(due: Callable[..., tuple[set[str],
 def test_a_learning_rate_trains_and_evaluates_again_and_nothing_else(
     settled: Path, due: Callable[..., tuple[set[str], set[str]]]
 ) -> None:
-    found = re.search(r"\n  lr: [^\n]*\n  lr_floor", (settled / "params.yaml").read_text())
+    found = re.search(r"\n    lr: [^\n]*\n    lr_floor", (settled / "params.yaml").read_text())
     assert found is not None
-    assert due("params.yaml", found.group(), "\n  lr: 0.7\n  lr_floor") == ({"train"}, {"train", "evaluate", "report"})
+    assert due("params.yaml", found.group(), "\n    lr: 0.7\n    lr_floor") == ({"train"}, {"train", "evaluate", "report"})
 
 
 def test_each_named_domain_is_fine_tuned_between_the_union_and_the_shards(

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from shapes import shape_of
 from skimage.metrics import structural_similarity
 
 from attune.images import encode_png
@@ -32,9 +33,7 @@ from tasks.params import Benchmark, Params
 from tasks.report import make_report
 
 Configure = Callable[..., Params]
-CONFIG = HarmonizerConfig(
-    size=32, architecture="small", width=8, num_knots=8, grid=4, shading="symmetric", shading_limit=1.5, plate=False
-)
+CONFIG = shape_of(shading_limit=1.5)
 AT_48 = {"source": "starter", "subset": "*", "size": 48, "resize": "pillow_bilinear"}
 
 
@@ -272,10 +271,7 @@ def test_a_failed_evaluation_leaves_the_last_measures_alone(project: Path, param
 
 def test_a_model_that_needs_a_plate_is_refused(project: Path, params: Params) -> None:
     save_pairs(project, 2)
-    config = HarmonizerConfig(
-        size=32, architecture="small", width=8, num_knots=8, grid=4, shading="symmetric", shading_limit=1.5, plate=True
-    )
-    save_model(params.paths.harmonizer, config=config)
+    save_model(params.paths.harmonizer, config=shape_of(shading_limit=1.5, plate=True))
     with pytest.raises(ValueError, match="needs clean backgrounds"):
         evaluate(params, silent)
 

@@ -24,11 +24,10 @@ from flows.configure import configure, lay_over, read_profile
 from flows.graph import PlannedStage
 from flows.tracking import flatten, read_inputs, store_name, tracked_execution, tracked_run, without_passwords
 from models.discriminator import DiscriminatorConfig
-from models.harmonizer import paper_config
+from models.paper import paper_config
 from models.syconet import PAPER
 from tasks.augmentation.syconet_training import syconet_config
 from tasks.params import Params, load_params
-from tasks.training.trainer import harmonizer_config
 
 # --- Profiles ---------------------------------------------------------------------------------------------------------------------------
 
@@ -106,9 +105,9 @@ def test_a_profiles_benchmarks_are_the_whole_list(settings: dict[str, Path]) -> 
 def test_the_paper_profile_is_the_papers_models_at_their_sizes(settings: dict[str, Path]) -> None:
     configure("paper", **settings)
     params = load_params(settings["params"])
-    assert harmonizer_config(params.train) == paper_config(plate=False)
+    assert params.train.model.config() == paper_config(plate=False)
     assert syconet_config(params.syconet) == PAPER
-    assert DiscriminatorConfig(params.train.size, params.train.discriminator_width) == DiscriminatorConfig(size=512, width=16)
+    assert DiscriminatorConfig(params.train.model.size, params.train.adversary.width) == DiscriminatorConfig(size=512, width=16)
 
 
 def test_raw_becomes_the_folder_of_photographs(settings: dict[str, Path], tmp_path: Path) -> None:
@@ -121,12 +120,12 @@ def test_raw_becomes_the_folder_of_photographs(settings: dict[str, Path], tmp_pa
 def test_faults_of_a_profile_are_named_and_leave_the_file_as_it_was(settings: dict[str, Path]) -> None:
     before = settings["params"].read_text()
     (settings["profiles"] / "odd.yaml").write_text("train: {learning_rate: 1}")
-    (settings["profiles"] / "wrong.yaml").write_text("train: {lr: -1}")
+    (settings["profiles"] / "wrong.yaml").write_text("train: {optimizer: {lr: -1}}")
     (settings["profiles"] / "broken.yaml").write_text("train: {lr")
     for profile, raw, said in [
         ("nosuch", None, "PROFILE=nosuch: no such profile; there are: .*paper, photos, starter, tiny"),
         ("odd", None, "train.learning_rate: no such key"),
-        ("wrong", None, r"train\.lr: Input should be greater than 0 \(got -1\)"),
+        ("wrong", None, r"train\.optimizer\.lr: Input should be greater than 0 \(got -1\)"),
         ("broken", None, r"broken\.yaml: not YAML"),
         ("photos", "/no/such/folder", "RAW=/no/such/folder: no such folder"),
     ]:
@@ -381,9 +380,7 @@ def test_a_stage_is_a_nested_run_with_params_inputs_metrics_and_artifacts(
     of_train = "run_uuid = (select run_uuid from runs where name = 'train')"
     assert dict(query(f"select key, value from latest_metrics where {of_train}"))["val_fmse"] == 49.0
     assert query(f"select count(*) from metrics where key = 'loss' and {of_train}") == [(3,)]
-    section = params.train.model_dump(mode="json")
-    shares = {f"train.stream_weights.{kind}": str(share) for kind, share in section.pop("stream_weights").items()}
-    values = {f"train.{key}": str(value) for key, value in section.items()} | shares
+    values = {key: str(value) for key, value in flatten({"train": params.train.model_dump(mode="json")}).items()}
     assert dict(query(f"select key, value from params where {of_train}")) == {"seed": str(params.seed), **values}
     assert query("select name, digest from datasets") == [("index", "0a1b.dir")]
     assert json.loads((params.paths.metrics / "train.json").read_text()) == {"val_fmse": 49.0}

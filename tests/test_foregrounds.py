@@ -15,7 +15,7 @@ SIDE = 96
 
 @pytest.fixture
 def mine(configure: Callable[..., Params]) -> Mine:
-    return configure({"mine.size": 64, "train.size": 64, "augment.size": 64, "mine.min_box_side": 10}).mine
+    return configure({"mine.size": 64, "train.model.size": 64, "augment.size": 64, "mine.min_box_side": 10}).mine
 
 
 def disc(centre: tuple[int, int] = (48, 48), radius: int = 24) -> np.ndarray:

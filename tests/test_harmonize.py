@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from shapes import shape_of
 
 from attune.shrinking import shrink_levels
-from models.harmonizer import Harmonizer, HarmonizerConfig, build_harmonizer
+from models.harmonizer import Harmonizer, build_harmonizer
 from tasks.harmonize import harmonize_image, predict_edit
 from tasks.tensors import to_tensor, to_uint8
 
@@ -16,9 +17,8 @@ SIZE = 32
 
 def eager_model(**changes: object) -> Harmonizer:
     """A harmonizer whose heads are random, not zero: its edits are seen."""
-    shape = {"size": SIZE, "architecture": "small", "width": 8, "num_knots": 16, "grid": 4, "shading": "symmetric", "shading_limit": 1.6}
     torch.manual_seed(0)
-    model = build_harmonizer(HarmonizerConfig(**{"plate": False, **shape, **changes}))  # type: ignore[arg-type]
+    model = build_harmonizer(shape_of(**{"size": SIZE, "num_knots": 16, **changes}))
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if ".head." in name:

@@ -4,33 +4,31 @@ from typing import Any
 
 import pytest
 import torch
+from shapes import shape_of
 from torch import nn
 
+from models.architectures import ARCHITECTURES, config_as_saved, harmonizer_config, saved_config
 from models.backbone import ResNet50
 from models.curves import apply_curves
-from models.harmonizer import (
-    Edit,
-    Harmonizer,
-    HarmonizerConfig,
-    ParametricHarmonizer,
-    build_harmonizer,
-    paper_config,
-)
+from models.harmonizer import Edit, Harmonizer, HarmonizerConfig, ParametricHarmonizer, build_harmonizer
 from models.losses import foreground_mse
-from models.paper_nets import PaperShadingNet
+from models.paper import PaperShadingNet, PublishedConfig, paper_config
 from models.published import load_published
-from models.small_nets import scaled_cosines
+from models.small import scaled_cosines
 
 # Decoder levels of the published shading network that its output does not depend on (3 x 3 convolutions without bias, three with batch
 # norm, and a last one with bias): they are in the published count of 93.64 M and nowhere else.
 PUBLISHED_DEAD_WEIGHTS = sum(9 * a * b for a, b in itertools.pairwise([256, 128, 64, 32, 32, 32])) + 2 * (128 + 64 + 32) + 9 * 32 + 1
 
 
-def config(**changes: object) -> HarmonizerConfig:
-    small = HarmonizerConfig(
-        size=64, architecture="small", width=8, num_knots=8, grid=4, shading="symmetric", shading_limit=1.6, plate=False
-    )
-    return dataclasses.replace(small, **changes)  # type: ignore[arg-type]
+def config(**changes: Any) -> HarmonizerConfig:
+    return shape_of(**{"size": 64, **changes})
+
+
+def parametric(**changes: Any) -> ParametricHarmonizer:
+    model = build_harmonizer(config(**changes))
+    assert isinstance(model, ParametricHarmonizer)
+    return model
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -146,7 +144,7 @@ def test_forward_is_predict_then_render() -> None:
 def test_rendering_equals_the_papers_formula_on_a_hard_mask() -> None:
     composite, _, plate = scenes(1)
     mask = (draw(1, 1, 64, 64, seed=5) > 0.5).float()
-    model = ParametricHarmonizer(config())
+    model = parametric()
     edit = Edit(curves=torch.tensor([[0.1, 0.9]]).expand(1, 3, 2), shading_logits=torch.full((1, 1, 4, 4), 0.5))
     toned = mask * (0.1 + 0.8 * composite) + (1 - mask) * plate
     gain = 1.6 ** torch.tensor(0.5).tanh()
@@ -158,7 +156,7 @@ def test_rendering_equals_the_papers_formula_on_a_hard_mask() -> None:
 def test_a_result_at_twice_the_resolution_shrinks_to_the_result() -> None:
     large = nn.functional.interpolate(draw(1, 3, 3, 3), size=(128, 128), mode="bilinear", align_corners=True)
     small, mask = nn.functional.avg_pool2d(large, 2), torch.ones(1, 1, 64, 64)
-    model = ParametricHarmonizer(config())
+    model = parametric()
     bend = 0.1 * torch.sin(torch.linspace(0, 3, 8))
     edit = Edit(torch.linspace(0, 1, 8) + bend * torch.tensor([1, -1, 0.5]).view(1, 3, 1), draw(1, 1, 4, 4) - 0.5)
     at_small = model.render(edit, small, mask).harmonized
@@ -257,10 +255,9 @@ def test_a_model_built_with_a_plate_asks_for_it(architecture: str) -> None:
 @pytest.mark.parametrize(("changes", "message"), [
     ({"width": 12}, "width is 12"),
     ({"size": 16}, "size is 16"),
-    ({"architecture": "large"}, "architecture is 'large'"),
+    ({"num_knots": 1}, "num_knots is 1"),
     ({"shading_limit": 0.6}, "shading_limit is 0.6"),
-    ({"architecture": "paper"}, "size is 64 and grid 4"),
-    ({"published": True}, "published is set with architecture 'small'"),
+    ({"architecture": "paper", "width": 32}, "size is 64 and grid 4"),
     ({"edit": "neither"}, "edit is 'neither'"),
 ])  # fmt: skip
 def test_a_shape_that_cannot_be_built_is_named(changes: dict[str, object], message: str) -> None:
@@ -309,7 +306,7 @@ def test_the_published_file_has_the_published_count(published: dict[str, torch.T
 def test_the_published_file_fills_the_paper_size_by_its_names(published: dict[str, torch.Tensor]) -> None:
     with torch.device("meta"):
         model = load_published(published)
-    assert model.config == dataclasses.replace(paper_config(), shading_limit=0.6, published=True)
+    assert model.config == PublishedConfig(**{**dataclasses.asdict(paper_config()), "shading_limit": 0.6})
     assert not model.training
 
 
@@ -326,7 +323,7 @@ def test_a_file_that_is_not_the_published_one_is_refused(published: dict[str, to
 def test_the_published_rendering_samples_half_pixel_curves_and_masks_twice() -> None:
     composite, mask, plate = scenes()
     with torch.device("meta"):
-        model = ParametricHarmonizer(dataclasses.replace(paper_config(), shading_limit=0.6, published=True))
+        model = PublishedConfig(**{**dataclasses.asdict(paper_config()), "shading_limit": 0.6}).build()
     edit = Edit(draw(2, 3, 32, seed=2), draw(2, 1, 64, 64, seed=3))
     result = model.render(edit, composite, mask, plate)
     toned = mask * apply_curves(composite, edit.curves, half_pixel=True) + (1 - mask) * plate
@@ -358,3 +355,35 @@ def test_encoders_see_the_input_averaged_down() -> None:
     model.shading_net.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
     model(composite, mask)
     assert seen == [(2, 4, 64, 64), (2, 7, 64, 64)]
+
+
+# --- Architectures by name ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_config_comes_back_from_its_file(architecture: str) -> None:
+    large = {"size": 256, "grid": 16, "width": 32} if architecture in ("paper", "published") else {}
+    shape = config(architecture=architecture, **large)
+    assert shape.architecture == architecture
+    assert saved_config(**config_as_saved(shape)) == shape
+
+
+def test_a_config_of_before_architectures_had_their_own_is_read() -> None:
+    former = {
+        "size": 64, "architecture": "pixel", "width": 8, "num_knots": 16, "grid": 8, "shading": "symmetric", "shading_limit": 1.6,
+        "plate": False, "published": False, "encode_curves": True, "read_rim": False, "encoder_size": 64, "edit": "both",
+    }  # fmt: skip
+    assert saved_config(**former) == config(architecture="pixel", width=8)
+    assert saved_config(**{**former, "architecture": "small"}) == config(num_knots=16, grid=8)
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"architecture": "huge"}, "architecture is 'huge'; it must be one of small, paper"),
+    ({"widht": 3}, "architecture 'pixel' has no widht"),
+    ({"grid": 3}, "architecture 'pixel' has no grid"),
+    ({"width": None}, "architecture 'pixel' also needs width"),
+])  # fmt: skip
+def test_a_setting_that_an_architecture_does_not_have_is_named(changes: dict[str, Any], said: str) -> None:
+    values = {"architecture": "pixel", "size": 64, "plate": False, "width": 8, **changes}
+    with pytest.raises(ValueError, match=said):
+        harmonizer_config(**{name: value for name, value in values.items() if value is not None})

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shapes import shape_of
 from skimage.color import deltaE_cie76, deltaE_ciede2000, rgb2lab
 
 from attune.images import encode_png
-from models.harmonizer import Harmonizer, HarmonizerConfig, ParametricHarmonizer, build_harmonizer
-from models.small_nets import SmallCurveNet
+from models.harmonizer import Harmonizer, ParametricHarmonizer, build_harmonizer
+from models.small import SmallCurveNet
 from tasks.evaluation.baselines import do_nothing, lab_shift
 from tasks.evaluation.methods import Methods
 from tasks.evaluation.naturalness import (
@@ -105,9 +106,7 @@ def test_brighter_objects_have_lifted_blacks_and_no_dulled_whites(found: Natural
     assert haze.lifted > untouched.lifted == untouched.dulled == haze.dulled == 0.0
 
 
-SMALL = HarmonizerConfig(
-    size=32, architecture="small", width=8, num_knots=4, grid=4, shading="symmetric", shading_limit=1.5, plate=False, encode_curves=False
-)
+SMALL = shape_of(num_knots=4, shading_limit=1.5, encode_curves=False)
 
 
 def harmonizer() -> Harmonizer:

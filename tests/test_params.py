@@ -26,6 +26,12 @@ def write_params(repository: Path, tmp_path: Path) -> Callable[[Callable[[dict[s
     return written
 
 
+def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
+    for part in name.split("."):
+        values = values[part]
+    return values
+
+
 def test_the_committed_params_are_valid(repository: Path) -> None:
     assert isinstance(load_params(repository / "params.yaml"), Params)
 
@@ -33,20 +39,20 @@ def test_the_committed_params_are_valid(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "key", "value", "said"),
     [
-        ("train", "lr", -1.0, ["train.lr", "greater than 0", "-1.0"]),
-        ("train", "steps", "many", ["train.steps", "integer", "many"]),
+        ("train.optimizer", "lr", -1.0, ["train.optimizer.lr", "greater than 0", "-1.0"]),
+        ("train.optimizer", "steps", "many", ["train.optimizer.steps", "integer", "many"]),
         ("ingest", "val_share", 1.5, ["ingest.val_share", "less than or equal to 1", "1.5"]),
         ("ingest", "sources", ["flickr"], ["ingest.sources.0", "starter", "flickr"]),
-        ("train", "architecture", "huge", ["train.architecture", "small", "huge"]),
+        ("train.model", "architecture", "huge", ["train.model", "'huge'", "paper, pixel, small"]),
         ("mine", "quotas", {"easy": 0.5, "medium": 0.5, "hard": 0.5}, ["mine.quotas", "must be 1, not 1.5"]),
-        ("train", "num_processes", 5, ["train: batch_size 32 cannot be shared evenly by num_processes 5"]),
-        ("augment", "size", 48, ["train.size (64)", "augment.size (48)", "must not be larger"]),
+        ("train", "num_processes", 5, ["train: data.batch_size 32 cannot be shared evenly by num_processes 5"]),
+        ("augment", "size", 48, ["train.model.size (64)", "augment.size (48)", "must not be larger"]),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_and_limit(
     write_params: Callable[..., Path], section: str, key: str, value: Any, said: list[str]
 ) -> None:
-    path = write_params(lambda values: values[section].update({key: value}))
+    path = write_params(lambda values: _section(values, section).update({key: value}))
     with pytest.raises(ValueError, match=r"params\.yaml: ") as caught:
         load_params(path)
     for part in said:
@@ -60,6 +66,20 @@ def test_an_unknown_key_is_named(write_params: Callable[..., Path]) -> None:
         load_params(path)
 
 
+def test_options_are_those_of_their_architecture(write_params: Callable[..., Path]) -> None:
+    def said(change: Callable[[dict[str, Any]], object]) -> str:
+        with pytest.raises(ValueError, match=r"params\.yaml: ") as caught:
+            load_params(write_params(lambda values: change(values["train"]["model"]["options"])))
+        return str(caught.value)
+
+    assert "train.model.options.small.widht: Extra inputs are not permitted" in said(lambda options: options["small"].update(widht=8))
+    assert "train.model.options.pixel.grid: Extra inputs are not permitted" in said(lambda options: options["pixel"].update(grid=8))
+    assert "train.model.options.paper.grid: Field required" in said(lambda options: options["paper"].pop("grid"))
+    assert "train.model.options.huge: Extra inputs" in said(lambda options: options.update(huge={}))
+    assert "train.model.options.small.edit: Input should be 'both'" in said(lambda options: options["small"].update(edit="none"))
+    assert "train.model: width is 12; it must be a multiple of 8" in said(lambda options: options["small"].update(width=12))
+
+
 def test_a_missing_key_is_named(write_params: Callable[..., Path]) -> None:
     path = write_params(lambda values: values["mine"].pop("size"))
     with pytest.raises(ValueError, match=r"mine\.size: Field required"):
@@ -67,8 +87,8 @@ def test_a_missing_key_is_named(write_params: Callable[..., Path]) -> None:
 
 
 def test_all_faults_are_told_at_once(write_params: Callable[..., Path]) -> None:
-    path = write_params(lambda values: (values["train"].update(lr=0), values["mine"].update(size=3)))
-    with pytest.raises(ValueError, match=r"mine\.size.*; train\.lr"):
+    path = write_params(lambda values: (values["train"]["optimizer"].update(lr=0), values["mine"].update(size=3)))
+    with pytest.raises(ValueError, match=r"mine\.size.*; train\.optimizer\.lr"):
         load_params(path)
 
 
@@ -87,7 +107,7 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
 def test_params_cannot_be_changed_after_loading(repository: Path) -> None:
     params = load_params(repository / "params.yaml")
     with pytest.raises(ValueError, match="frozen"):
-        params.train.lr = 1.0  # type: ignore[misc]
+        params.train.optimizer.lr = 1.0  # type: ignore[misc]
 
 
 def test_the_schema_holds_no_defaults_and_follows_the_order_of_the_file(repository: Path) -> None:

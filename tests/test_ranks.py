@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from short_training import short_training
+from short_training import short_training, trained_with
 
 from flows.ranks import fit_on_ranks
 from tasks.harmonizer_files import load_harmonizer
@@ -52,8 +52,7 @@ def _weights(params: Params) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def shared(tmp_path: Path) -> Params:
     params = short_training(tmp_path)
-    section = params.train.model_copy(update={"num_processes": 2, "sheet_every": 12, "report_every": 4})
-    return params.model_copy(update={"train": section})
+    return trained_with(params, num_processes=2, sheet_every=12, report_every=4)
 
 
 @pytest.mark.slow

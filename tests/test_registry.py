@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shapes import shape_of
 from test_dvc import imported_files
 
 from attune.cli import main as attune
@@ -19,7 +20,7 @@ from attune.images import decode_image, encode_png
 from flows import registry
 from flows.registry import CHALLENGER, CHAMPION, PREVIOUS, REQUIREMENTS, fetch_artifact, fetch_model, find_version, list_versions
 from flows.tracking import open_store, tracked_execution
-from models.harmonizer import HarmonizerConfig, build_harmonizer
+from models.harmonizer import build_harmonizer
 from tasks.harmonize import harmonize_image
 from tasks.harmonizer_files import load_harmonizer, save_harmonizer
 
@@ -76,8 +77,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.delenv("ATTUNE_PARENT_RUN", raising=False)
         for number, plate in enumerate((False, True, False), start=1):
             model_folder = folder / f"model{number}"
-            config = HarmonizerConfig(size=32, architecture="small", width=8, num_knots=4, grid=2, shading="symmetric", shading_limit=1.5,
-                                      plate=plate)
+            config = shape_of(num_knots=4, grid=2, shading_limit=1.5, plate=plate)
             torch.manual_seed(number)
             model = build_harmonizer(config).eval()
             with torch.no_grad():

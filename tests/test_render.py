@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shapes import shape_of
 
 from attune import render
 from attune.render import EditArrays, curve_tables, render_edit, shading_gains
 from models.curves import apply_curves
-from models.harmonizer import Edit, HarmonizerConfig, ParametricHarmonizer
+from models.harmonizer import Edit, ParametricConfig, ParametricHarmonizer, build_harmonizer
 from models.shading import shading_map
 from tasks.harmonize import edit_arrays
 from tasks.tensors import to_tensor, to_uint8
@@ -73,24 +74,22 @@ def test_results_are_exact_at_any_size(height: int, width: int, grid: int, knots
 
 
 def test_results_equal_the_torch_form_within_a_level_of_rounding(form: str) -> None:
-    config = HarmonizerConfig(
-        size=32, architecture="small", width=8, num_knots=16, grid=8, shading="symmetric", shading_limit=1.6, plate=False
-    )
+    model = build_harmonizer(shape_of(num_knots=16, grid=8))
+    assert isinstance(model, ParametricHarmonizer)
     edit = random_edit()
     torch.manual_seed(0)
     tensors = Edit(torch.from_numpy(edit.curves).float()[None], torch.from_numpy(edit.shading_logits).float()[None, None])
     image, mask = example()
-    theirs = to_uint8(ParametricHarmonizer(config).render(tensors, to_tensor(image), to_tensor(mask)).harmonized)[0]
-    ours = render_edit(image, mask, edit_arrays(tensors, config))
+    theirs = to_uint8(model.render(tensors, to_tensor(image), to_tensor(mask)).harmonized)[0]
+    ours = render_edit(image, mask, edit_arrays(tensors, model.config))
     apart = np.abs(ours.astype(int) - theirs)
     assert apart.max() <= 1  # where exact arithmetic lies halfway between two levels
     assert (apart > 0).mean() < 1e-3
 
 
 def test_the_published_models_curves_are_carried_exactly() -> None:
-    config = HarmonizerConfig(
-        size=256, architecture="paper", width=32, num_knots=32, grid=16, shading="darken", shading_limit=0.6, plate=False, published=True
-    )
+    config = shape_of("published", size=256, width=32, num_knots=32, grid=16, shading="darken", shading_limit=0.6)
+    assert isinstance(config, ParametricConfig)
     knots = torch.rand(1, 3, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     levels = torch.linspace(0, 1, 256, dtype=torch.float64).expand(1, 3, 256)[:, :, None]
     wanted = apply_curves(levels, knots, half_pixel=True)[0, :, 0].numpy() * 255

@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from shapes import shape_of
 
 from attune.images import encode_png
 from attune.render import render_edit
-from models.harmonizer import Harmonizer, HarmonizerConfig, build_harmonizer
+from models.harmonizer import Harmonizer, build_harmonizer
 from tasks.evaluation.measurements import HARMONIZED, Changed, Scored
 from tasks.evaluation.metrics import score_flavours
 from tasks.evaluation.report_cases import MAX_SIDE, make_cases, make_real_cases
@@ -22,9 +23,7 @@ BENCHMARK = Benchmark(source="photos", subset="*", size=48, resize="pillow_bilin
 def build(architecture: str = "small") -> Harmonizer:
     """A harmonizer that does change something."""
     torch.manual_seed(0)
-    model = build_harmonizer(HarmonizerConfig(
-        size=32, architecture=architecture, width=8, num_knots=8, grid=4, shading="symmetric", shading_limit=1.5, plate=False
-    ))
+    model = build_harmonizer(shape_of(architecture, shading_limit=1.5))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))

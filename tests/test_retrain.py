@@ -136,8 +136,8 @@ def test_a_rollback_in_between_leaves_the_data_of_the_fallen_champion_outside(
 
 
 def test_a_model_that_could_not_be_released_is_not_trained(configure: Callable[..., Params], places: retrain.Places) -> None:
-    with pytest.raises(ValueError, match=r"train\.architecture is 'pixel': it predicts no edit"):
-        retrain.retrain_once(configure({"train.architecture": "pixel"}), places)
+    with pytest.raises(ValueError, match=r"train\.model\.architecture is 'pixel': it predicts no edit"):
+        retrain.retrain_once(configure({"train.model.architecture": "pixel"}), places)
 
 
 # --- Nothing new ------------------------------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_mined_composites_stand_in_larger_and_with_their_photographs_aspect(proj
     objects(project)
     params = configure(CHANGES | {
         "study.max_side": 128, "mine.size": 64, "mine.num_composites": 20, "mine.min_box_side": 8, "mine.min_plate_score": 0.0,
-        "train.size": 64,
+        "train.model.size": 64,
     })
     plan_mine(params)
     count = write_study_pictures(params, BASELINES_ALONE, Path("pictures"), silent)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from short_training import SIZE, make_pairs, short_training
+from short_training import SIZE, make_pairs, short_training, trained_with
 
 from attune.images import read_image
 from tasks.harmonizer_files import load_harmonizer
@@ -68,7 +68,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny: Params
 def test_a_changed_param_never_resumes_a_foreign_checkpoint(tiny: Params) -> None:
     with pytest.raises(Killed):
         train(tiny, _silent, _kill_at(7))
-    changed = tiny.model_copy(update={"train": tiny.train.model_copy(update={"lr": tiny.train.lr / 2})})
+    changed = trained_with(tiny, optimizer={"lr": tiny.train.optimizer.lr / 2})
     reached: list[int] = []
     train(changed, _silent, lambda done, total: reached.append(done))
     assert reached[0] == 1
@@ -96,15 +96,15 @@ def test_edited_code_never_resumes_a_training_and_other_code_does(tiny: Params, 
 
 
 def test_the_adversarial_stream_takes_its_share_of_the_steps(tiny: Params) -> None:
-    num, share = 2000, tiny.train.adversarial_share
-    taken = sum(is_adversarial(tiny.train, tiny.seed, step) for step in range(2, num + 2))
+    num, share = 2000, tiny.train.adversary.share
+    taken = sum(is_adversarial(tiny.train.adversary, tiny.seed, step) for step in range(2, num + 2))
     assert abs(taken - num * share) < 4 * np.sqrt(num * share * (1 - share))  # four standard deviations of the binomial
-    assert not any(is_adversarial(tiny.train, tiny.seed, step) for step in range(tiny.train.supervised_warmup_steps))
+    assert not any(is_adversarial(tiny.train.adversary, tiny.seed, step) for step in range(tiny.train.adversary.supervised_warmup_steps))
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, "SASASASA"), (0.25, "SSSASSSA"), (0.4, "SSASASSASA"), (0.0, "SSSS"), (1.0, "AAAA")])
 def test_strict_alternation_spaces_the_adversarial_steps_evenly(tiny: Params, share: float, expected: str) -> None:
-    section = tiny.train.model_copy(update={"alternation": "strict", "adversarial_share": share})
+    section = tiny.train.adversary.model_copy(update={"alternation": "strict", "share": share})
     first = section.supervised_warmup_steps
     steps = range(first, first + len(expected))
     assert "".join("A" if is_adversarial(section, tiny.seed, step) else "S" for step in steps) == expected
@@ -112,7 +112,7 @@ def test_strict_alternation_spaces_the_adversarial_steps_evenly(tiny: Params, sh
 
 
 def test_each_phase_moves_only_its_own_network(tiny: Params) -> None:
-    trainer = Trainer(tiny)
+    trainer = Trainer(tiny.train, tiny.seed)
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(2, 3, SIZE, SIZE, generator=generator)
     mask = torch.zeros(2, 1, SIZE, SIZE)
@@ -131,7 +131,7 @@ def test_each_phase_moves_only_its_own_network(tiny: Params) -> None:
 
 
 def test_the_learning_rate_warms_up_then_falls_to_its_floor(tiny: Params) -> None:
-    section = tiny.train
+    section = tiny.train.optimizer
     rates = [learning_rate(section, step) for step in range(section.steps + 1)]
     assert rates[0] == pytest.approx(section.lr / section.warmup_steps)
     assert max(rates) == pytest.approx(section.lr)
@@ -141,30 +141,26 @@ def test_the_learning_rate_warms_up_then_falls_to_its_floor(tiny: Params) -> Non
 
 @pytest.mark.parametrize("augmentation", ["none", "static", "dynamic"])
 def test_validation_is_never_augmented(tiny: Params, augmentation: str) -> None:
-    section = tiny.train.model_copy(update={
-        "augmentation": augmentation, "jitter": 1.0, "region_share": 1.0, "natural_share": 1.0, "steps": 3,
-    })
+    data = {"augmentation": augmentation, "jitter": 1.0, "region_share": 1.0, "natural_share": 1.0}
     pairs = read_pairs(tiny.paths.shards, "val")
     errors = [np.square(pair.composite.astype(float) - pair.target)[pair.mask > 0].mean() for pair in pairs]
-    scores = train(tiny.model_copy(update={"train": section}), _silent, _silent)
+    scores = train(trained_with(tiny, data=data, optimizer={"steps": 3}), _silent, _silent)
     assert scores["val_composite_fmse"] == pytest.approx(np.mean(errors), rel=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["small", "pixel"])
 def test_any_harmonizer_trains_on_fresh_composites(tiny: Params, architecture: str) -> None:
-    section = tiny.train.model_copy(update={"augmentation": "dynamic", "architecture": architecture, "steps": 3})
-    dynamic = tiny.model_copy(update={"train": section})
+    dynamic = trained_with(tiny, model={"architecture": architecture}, data={"augmentation": "dynamic"}, optimizer={"steps": 3})
     train(dynamic, _silent, _silent)
     fresh = _weights(dynamic)
-    train(tiny.model_copy(update={"train": dynamic.train.model_copy(update={"augmentation": "none"})}), _silent, _silent)
+    train(trained_with(dynamic, data={"augmentation": "none"}), _silent, _silent)
     assert any(not torch.equal(tensor, fresh[name]) for name, tensor in _weights(tiny).items())
 
 
 def test_dynamic_training_names_a_missing_syconet(tiny: Params) -> None:
-    paths = tiny.paths.model_copy(update={"syconet": tiny.paths.syconet / "nowhere"})
-    section = tiny.train.model_copy(update={"augmentation": "dynamic"})
+    elsewhere = tiny.model_copy(update={"paths": tiny.paths.model_copy(update={"syconet": tiny.paths.syconet / "nowhere"})})
     with pytest.raises(ValueError, match=r"nowhere.*no trained syconet here"):
-        train(tiny.model_copy(update={"train": section, "paths": paths}), _silent, _silent)
+        train(trained_with(elsewhere, data={"augmentation": "dynamic"}), _silent, _silent)
 
 
 def test_missing_shards_are_named(tiny: Params) -> None:
@@ -174,11 +170,10 @@ def test_missing_shards_are_named(tiny: Params) -> None:
 
 
 def test_training_on_pairs_alone_needs_no_real_composites(tiny: Params) -> None:
-    section = tiny.train.model_copy(update={"adversarial_share": 0.0, "steps": 2, "val_every": 2})
     shutil.rmtree(tiny.paths.mined)
-    alone = tiny.model_copy(update={"train": section})
+    alone = trained_with(tiny, adversary={"share": 0.0}, optimizer={"steps": 2}, val_every=2)
     assert train(alone, _silent, _silent)["adversarial_steps"] == 0
-    changes = BatchChanges(section, 1)
+    changes = BatchChanges(alone.train.data, SIZE, seed=1)
     with open_streams(alone, changes, [False, False]) as streams, pytest.raises(ValueError, match="no step is adversarial"):
         next(streams.composites)
 
@@ -187,44 +182,40 @@ def test_training_on_pairs_alone_needs_no_real_composites(tiny: Params) -> None:
 def test_bfloat16_trains_nearly_as_float32_does(tiny: Params, architecture: str) -> None:
     ratios = {}
     for precision in ("float32", "bfloat16"):
-        section = tiny.train.model_copy(update={"precision": precision, "architecture": architecture, "steps": 6})
-        ratios[precision] = train(tiny.model_copy(update={"train": section}), _silent, _silent)["val_fmse_ratio"]
+        params = trained_with(tiny, model={"architecture": architecture}, optimizer={"precision": precision, "steps": 6})
+        ratios[precision] = train(params, _silent, _silent)["val_fmse_ratio"]
         assert all(tensor.dtype == torch.float32 for tensor in _weights(tiny).values() if tensor.is_floating_point())
     assert ratios["bfloat16"] != ratios["float32"]
     assert ratios["bfloat16"] == pytest.approx(ratios["float32"], abs=0.02)
 
 
 def test_training_ends_early_when_validation_gets_no_better(tiny: Params) -> None:
-    section = tiny.train.model_copy(update={"lr": 1e-30, "weight_decay": 0.0, "patience": 2, "keep": "best"})  # nothing is learned
+    params = trained_with(tiny, optimizer={"lr": 1e-30, "weight_decay": 0.0}, patience=2, keep="best")  # nothing is learned
     reached: list[int] = []
-    scores = train(tiny.model_copy(update={"train": section}), _silent, lambda done, total: reached.append(done))
-    assert reached[-1] == 3 * section.val_every  # the first validation is the best there is
-    assert scores["kept_step"] == section.val_every
+    scores = train(params, _silent, lambda done, total: reached.append(done))
+    assert reached[-1] == 3 * params.train.val_every  # the first validation is the best there is
+    assert scores["kept_step"] == params.train.val_every
 
 
 @pytest.mark.parametrize("weights", [{"original": 1.0}, {"original": 1.0, "augmented": 3.0}])
 def test_streams_take_their_shares_of_every_batch(tiny: Params, weights: dict[str, float]) -> None:
     every = {"original": 0.0, "retouched": 0.0, "augmented": 0.0, **weights}
-    section = tiny.train.model_copy(update={
-        "stream_weights": tiny.train.stream_weights.model_copy(update=every), "jitter": 0.0, "region_share": 0.0, "whole_jitter": 0.0,
-        "smallest_crop": 1.0,
-    })
+    still = {"jitter": 0.0, "region_share": 0.0, "whole_jitter": 0.0, "smallest_crop": 1.0}
+    params = trained_with(tiny, data={"stream_weights": every, **still})
     originals = [to_tensor(pair.target).sum() for pair in read_pairs(tiny.paths.shards, "train")[:6]]
-    with open_streams(tiny.model_copy(update={"train": section}), BatchChanges(section, 1), [False] * 8) as streams:
+    with open_streams(params, BatchChanges(params.train.data, SIZE, seed=1), [False] * 8) as streams:
         for _ in range(8):
             sums = next(streams.pairs).target.sum(dim=(1, 2, 3))
             counted = sum(any(torch.isclose(value, known, rtol=1e-6) for known in originals) for value in sums)
-            assert counted == section.batch_size * weights["original"] / sum(weights.values())
+            assert counted == params.train.data.batch_size * weights["original"] / sum(weights.values())
 
 
 def test_a_stream_with_a_weight_and_no_samples_is_named(tiny: Params) -> None:
-    weights = tiny.train.stream_weights.model_copy(update={"retouched": 1.0})
     with pytest.raises(ValueError, match="no retouched training pairs"):
-        train(tiny.model_copy(update={"train": tiny.train.model_copy(update={"stream_weights": weights})}), _silent, _silent)
+        train(trained_with(tiny, data={"stream_weights": {"retouched": 1.0}}), _silent, _silent)
 
 
 def test_what_is_reported_and_shown(tiny: Params) -> None:
-    section = tiny.train.model_copy(update={"report_every": 4, "sheet_every": 6})
     reported: dict[str, list[int]] = {}
     shown: list[Path] = []
 
@@ -233,7 +224,7 @@ def test_what_is_reported_and_shown(tiny: Params) -> None:
         for name in metrics:
             reported.setdefault(name, []).append(step)
 
-    train(tiny.model_copy(update={"train": section}), report, _silent, show=shown.append)
+    train(trained_with(tiny, report_every=4, sheet_every=6), report, _silent, show=shown.append)
     for name in ("lr", "images_per_second", "data_wait_share", "peak_megabytes"):
         assert reported[name] == [4, 8, 12]
     assert reported["val_fmse"] == [3, 6, 9, 12]
@@ -252,14 +243,14 @@ def test_missing_validation_pairs_are_named(tiny: Params) -> None:
 
 @pytest.mark.slow
 def test_the_harmonizer_overfits_eight_pairs_to_a_twentieth_of_their_error_in_300_steps(tiny: Params) -> None:
-    section = tiny.train.model_copy(update={
-        "steps": 300, "jitter": 0.0, "smallest_crop": 1.0, "adversarial_share": 0.0, "val_every": 300, "lr": 3e-3, "ema_decay": 0.9,
-        "loss": "foreground_mse", "batch_size": 8, "width": 16,
-    })
+    params = trained_with(
+        tiny, model={"options": {"small": {"width": 16}}}, data={"jitter": 0.0, "smallest_crop": 1.0, "batch_size": 8},
+        optimizer={"steps": 300, "lr": 3e-3, "ema_decay": 0.9, "loss": "foreground_mse"}, adversary={"share": 0.0}, val_every=300,
+    )
     pairs = make_pairs(8, "train")
     shards = [write_shard(tiny.paths.shards / "train-00000.tar", [encode_pair(p, jpeg_quality=95) for p in pairs], split="train")]
     held = [dataclasses.replace(pair, key=f"v-{pair.key}") for pair in pairs]
     shards.append(write_shard(tiny.paths.shards / "val-00000.tar", [encode_pair(p, jpeg_quality=95) for p in held], split="val"))
     write_manifest(tiny.paths.shards, shards, kind="pairs", meta={})
-    scores = train(tiny.model_copy(update={"train": section}), _silent, _silent)
+    scores = train(params, _silent, _silent)
     assert scores["val_fmse_ratio"] < 0.05

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from tasks.params import Train, load_params
+from tasks.params import TrainData, load_params
 from tasks.sample import PairBatch
 from tasks.tones import apply_tones
 from tasks.training.variety import REGION_CELLS, Variety, draw_regions, draw_variety, vary
 
 COUNT, SIZE = 12, 32
-Section = Callable[..., Train]
+Section = Callable[..., TrainData]
 
 
 @pytest.fixture
@@ -27,17 +27,17 @@ def batch() -> PairBatch:
 
 @pytest.fixture
 def section() -> Section:
-    still = {"size": SIZE, "jitter": 0.0, "region_share": 0.0, "natural_share": 0.0, "whole_jitter": 0.0}
-    return lambda **changes: load_params().train.model_copy(update={**still, **changes})
+    still = {"jitter": 0.0, "region_share": 0.0, "natural_share": 0.0, "whole_jitter": 0.0}
+    return lambda **changes: load_params().train.data.model_copy(update={**still, **changes})
 
 
 def _copy(batch: PairBatch) -> PairBatch:
     return PairBatch(*(stack.clone() for stack in vars(batch).values()))
 
 
-def _varied(batch: PairBatch, section: Train, seed: int = 0) -> tuple[PairBatch, Variety]:
+def _varied(batch: PairBatch, section: TrainData, seed: int = 0) -> tuple[PairBatch, Variety]:
     """A batch changed, and what was drawn for it; the original stays."""
-    variety = draw_variety(section, COUNT, np.random.default_rng(seed))
+    variety = draw_variety(section, COUNT, SIZE, np.random.default_rng(seed))
     return vary(_copy(batch), variety), variety
 
 
@@ -119,6 +119,6 @@ def test_a_whole_recolouring_is_one_and_the_same_for_composite_and_target(batch:
 
 
 def test_samples_are_drawn_as_often_as_the_shares_say(section: Section) -> None:
-    variety = draw_variety(section(jitter=0.4, region_share=0.3, natural_share=0.2), 20_000, np.random.default_rng(0))
+    variety = draw_variety(section(jitter=0.4, region_share=0.3, natural_share=0.2), 20_000, SIZE, np.random.default_rng(0))
     found = [kind.mean() for kind in (variety.recolored, variety.invented, variety.untouched, variety.given)]
     assert found == pytest.approx([(1 - 0.6 * 0.7) * 0.8, 0.3, 0.2, 0.6 * 0.7 * 0.8], abs=0.015)

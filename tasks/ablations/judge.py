@@ -32,31 +32,31 @@ AT_ONCE = 32  # images
 
 
 def train_judge(plan: CellPlan, params: Params, folder: Path) -> dict[str, float]:
-    """Train the discriminator of `plan` on its mined composites, untouched, for `train.steps` steps, and save it; its last accuracies."""
+    """Train the discriminator of `plan` on its mined composites, untouched, for its number of steps, and save it; its last accuracies."""
     own = with_values(params, plan.params)
     section = own.train
     torch.set_num_threads(section.threads)
-    config = DiscriminatorConfig(section.size, section.discriminator_width)
+    config = DiscriminatorConfig(section.model.size, section.adversary.width)
     torch.manual_seed(derive_seed(own.seed, "ablations", "judge"))
     judge = Discriminator(config)
-    optimizer = torch.optim.Adam(judge.parameters(), lr=section.discriminator_lr, betas=(0.5, 0.999))
+    optimizer = torch.optim.Adam(judge.parameters(), lr=section.adversary.lr, betas=(0.5, 0.999))
     accuracies: dict[str, float] = {}
 
     def mirrored(decoded: Decoded, step: int) -> CompositeBatch:
-        return mirrored_composites(decoded, section.size, numpy_generator(own.seed, "judge", step))
+        return mirrored_composites(decoded, section.model.size, numpy_generator(own.seed, "judge", step))
 
     with iter_composite_batches(
-        own.paths.mined, "train", batch_size=section.batch_size, seed=own.seed, num_threads=1, prepare=mirrored
+        own.paths.mined, "train", batch_size=section.data.batch_size, seed=own.seed, num_threads=1, prepare=mirrored
     ) as batches:
-        for batch in islice(batches, section.steps):
+        for batch in islice(batches, section.optimizer.steps):
             on_composite, on_natural = judge(batch.composite), judge(batch.natural)
-            loss = discriminator_loss(on_composite, on_natural, batch.mask, balanced=section.balanced_adversarial)
+            loss = discriminator_loss(on_composite, on_natural, batch.mask, balanced=section.adversary.balanced)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             told = ((on_composite < 0) * batch.mask).sum() / batch.mask.sum().clamp_min(1.0)
             accuracies = {"accuracy_on_composites": told.item(), "accuracy_on_natural": (on_natural > 0).float().mean().item()}
-    save_model(folder, "discriminator", judge, dataclasses.asdict(config), {"steps": section.steps, **accuracies})
+    save_model(folder, "discriminator", judge, dataclasses.asdict(config), {"steps": section.optimizer.steps, **accuracies})
     return accuracies
 
 
@@ -88,7 +88,7 @@ def judge_composites(params: Params, judge: Discriminator, methods: Methods) -> 
 
 def _examples(params: Params, rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Example]]:
     """The rows' images at the size of training, some at a time, without those whose masks are empty there."""
-    benchmark = Benchmark(source="composites", subset="*", size=params.train.size, resize="pillow_bilinear")
+    benchmark = Benchmark(source="composites", subset="*", size=params.train.model.size, resize="pillow_bilinear")
     for first in range(0, len(rows), AT_ONCE):
         chunk = rows[first : first + AT_ONCE]
         examples = [read_example(row, benchmark, max_megapixels=params.ingest.max_megapixels) for row in chunk]

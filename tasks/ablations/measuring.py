@@ -24,16 +24,16 @@ Figures = dict[str, dict[str, float]]  # by slice of the test pairs
 def measure_pairs(params: Params, methods: Methods, *, subsets: Sequence[str], least_light: float) -> dict[str, Figures]:
     """By method and slice: mean `fmse`, `composite_fmse`, `psnr`, the share `do_no_harm` and `num_images`.
 
-    Pairs are squashed to `train.size`. subsets: those of the test pairs that are looked at; "*" is all. Slices: `WHOLE`; each sub-set; each
-    way composites were made; and `LIGHT`, retouches with a gradient of light of at least `least_light` stops from the frame's darkest to
-    its brightest point. Raises ValueError if there is nothing to measure.
+    Pairs are squashed to `train.model.size`. subsets: those of the test pairs that are looked at; "*" is all. Slices: `WHOLE`; each
+    sub-set; each way composites were made; and `LIGHT`, retouches with a gradient of light of at least `least_light` stops from the frame's
+    darkest to its brightest point. Raises ValueError if there is nothing to measure.
     """
     rows = read_index(params.paths.index, "pairs", split="test")
     sources = sorted({(row["source"], subset) for row in rows for subset in (EVERYTHING, row["subset"]) if subset in subsets})
     if not sources:
         raise ValueError(f"{params.paths.index}: no test pairs of {', '.join(subsets)}")
     benchmarks = {
-        f"{source} {subset}": Benchmark(source=source, subset=subset, size=params.train.size, resize="pillow_bilinear")
+        f"{source} {subset}": Benchmark(source=source, subset=subset, size=params.train.model.size, resize="pillow_bilinear")
         for source, subset in sources
     }
     looking = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"benchmarks": benchmarks})})

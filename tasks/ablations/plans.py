@@ -20,7 +20,7 @@ Part = Literal["syconet", "shards", "mined"]
 ROOM = Path(__file__).parent
 EVERYTHING = "*"
 OWN = {
-    "ingest": ("max_megapixels",), "train": ("size",),  # no larger than what is augmented and mined
+    "ingest": ("max_megapixels",), "train": ("model.size",),  # no larger than what is augmented and mined
     "paths": ("index", "syconet", "shards", "mined", "harmonizer", "metrics", "work"),
 }
 SUMMARY = "summary.json"  # of a workspace: what is in it
@@ -167,7 +167,7 @@ def _plan_ablation(planner: _Planner) -> StudyPlan:
     for name, changes in study.configurations.items():
         mode = with_values(planner.params, changes).mine.mode
         cells[name] = planner.cell(name, changes, data="pairs", mined=mode, judged=True)
-    steps: Changes = {"train": {"steps": study.judge_steps}}
+    steps: Changes = {"train": {"optimizer": {"steps": study.judge_steps}}}
     return StudyPlan(
         workspaces=workspaces, cells=cells, baselines=planner.cell("baselines", data="pairs"),
         judge=planner.cell("judge", steps, data="pairs", mined=planner.params.mine.mode),
@@ -189,9 +189,15 @@ def _plan_cross_source(planner: _Planner) -> StudyPlan:
 def _values(params: Params, sections: tuple[str, ...]) -> dict[str, Any]:
     """The `sections` of `params` that a plan stands on, and of others the keys that every plan does."""
     dumped: dict[str, Any] = json.loads(params.model_dump_json())
-    return {section: {key: dumped[section][key] for key in keys} for section, keys in OWN.items()} | {
-        section: dumped[section] for section in sections
-    }
+    own: dict[str, Any] = {}
+    for section, keys in OWN.items():
+        for key in keys:
+            *above, name = section, *key.split(".")
+            values, chosen = dumped, own
+            for part in above:
+                values, chosen = values[part], chosen.setdefault(part, {})
+            chosen[name] = values[name]
+    return own | {section: dumped[section] for section in sections}
 
 
 def _lay_over(values: dict[str, Any], changes: Mapping[str, Any], prefix: str = "") -> None:

@@ -1,7 +1,7 @@
 """What each study says of the papers' claims, as the figures have it: yes, no, or not beyond the seeds' spread."""
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from tasks.ablations.measuring import LIGHT, METHOD, SUBSET, WHOLE
 from tasks.ablations.plans import StudyPlan
@@ -117,11 +117,17 @@ def verdict(difference: Spread) -> str:
 def budget(plan: StudyPlan) -> str:
     """What one training is, in a sentence; ranges where cells differ."""
     trains = [cell.params["train"] for cell in plan.cells.values()]
-    steps, size = (between(sorted({train[key] for train in trains})) for key in ("steps", "size"))
-    images = between(sorted({train["batch_size"] * (2 if train["augmentation"] == "dynamic" else 1) for train in trains}))
-    widths = between(sorted({f"{train['architecture']} of width {train['width']}" for train in trains}), " and ")
+    steps = between(sorted({train["optimizer"]["steps"] for train in trains}))
+    size = between(sorted({train["model"]["size"] for train in trains}))
+    images = between(sorted({train["data"]["batch_size"] * (2 if train["data"]["augmentation"] == "dynamic" else 1) for train in trains}))
+    models = between(sorted({_model_name(train["model"]) for train in trains}), " and ")
     num_seeds = len(next(iter(plan.cells.values())).seeds)
-    return f"Each training: {steps} steps of {images} images at {size} px, {widths}, {num_seeds} seeds; all test pairs at that size."
+    return f"Each training: {steps} steps of {images} images at {size} px, {models}, {num_seeds} seeds; all test pairs at that size."
+
+
+def _model_name(model: Mapping[str, Any]) -> str:
+    width = model["options"][model["architecture"]].get("width")
+    return f"{model['architecture']}{'' if width is None else f' of width {width}'}"
 
 
 def beside(results: Results, part: str) -> str:

@@ -16,7 +16,7 @@ from models.lut import apply_lut
 from models.syconet import SycoNet
 from tasks.framing import draw_frames, resample
 from tasks.loader import Decoded
-from tasks.params import Train
+from tasks.params import TrainData
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.seeds import numpy_generator, torch_generator
 from tasks.syconet_files import load_syconet
@@ -24,22 +24,22 @@ from tasks.training.variety import draw_variety, vary
 
 
 class BatchChanges:
-    """The changes that `train` asks for. With `train.augmentation: dynamic` it holds the frozen SycoNet."""
+    """The changes that `train.data` asks for. With `augmentation: dynamic` it holds the frozen SycoNet."""
 
-    def __init__(self, section: Train, seed: int, syconet: SycoNet | None = None, *, rank: int = 0) -> None:
-        self.section, self.seed, self.syconet = section, seed, syconet
+    def __init__(self, section: TrainData, size: int, *, seed: int, syconet: SycoNet | None = None, rank: int = 0) -> None:
+        self.section, self.size, self.seed, self.syconet = section, size, seed, syconet
         self.own = (rank,) if rank else ()  # further ranks have random numbers of their own
 
     def pairs(self, decoded: Decoded, step: int) -> PairBatch:
-        """The batch of a supervised step at `train.size`; with a SycoNet twice as long, the second half fresh composites of the first's
+        """The batch of a supervised step at `size`; with a SycoNet twice as long, the second half fresh composites of the first's
         targets.
         """
         section, rng = self.section, numpy_generator(self.seed, "jitter", step, *self.own)
         count = len(decoded.slots)
         frames = draw_frames(count, decoded.side, rng, smallest=section.smallest_crop)
-        variety = draw_variety(section, count if self.syconet is None else 2 * count, rng)
+        variety = draw_variety(section, count if self.syconet is None else 2 * count, self.size, rng)
         composite, mask, target = (
-            resample(decoded.stacks[field], section.size, frames, decoded.slots, wanted=wanted)
+            resample(decoded.stacks[field], self.size, frames, decoded.slots, wanted=wanted)
             for field, wanted in (("composite", variety.given[:count]), ("mask", None), ("target", None))
         )
         batch = PairBatch(composite, mask, target)
@@ -48,8 +48,8 @@ class BatchChanges:
         return vary(batch, variety)
 
     def composites(self, decoded: Decoded, step: int) -> CompositeBatch:
-        """The batch of an adversarial step at `train.size`."""
-        return mirrored_composites(decoded, self.section.size, numpy_generator(self.seed, "jitter", step, *self.own))
+        """The batch of an adversarial step at `size`."""
+        return mirrored_composites(decoded, self.size, numpy_generator(self.seed, "jitter", step, *self.own))
 
 
 def mirrored_composites(decoded: Decoded, size: int, rng: np.random.Generator) -> CompositeBatch:

@@ -40,7 +40,7 @@ class FixedCases:
 
 def _read_composites(params: Params, device: torch.device) -> PairBatch | None:
     """A few real composites of the validation split (of the training split where that has none), each as its own target."""
-    if params.train.adversarial_share == 0:
+    if params.train.adversary.share == 0:
         return None
     for split in ("val", "train"):
         with ShardFolder(params.paths.mined, split) as shards:
@@ -48,7 +48,7 @@ def _read_composites(params: Params, device: torch.device) -> PairBatch | None:
                 chosen = sorted({number * count // NUM_COMPOSITES for number in range(NUM_COMPOSITES)})
                 read = [decode_composite(shards.read(index), name=shards.name(index)) for index in chosen]
                 images, masks = (
-                    resample(np.stack(stack), params.train.size).to(device)
+                    resample(np.stack(stack), params.train.model.size).to(device)
                     for stack in ([sample.composite for sample in read], [sample.mask for sample in read])
                 )
                 return PairBatch(images, masks, images)

@@ -4,12 +4,12 @@ import math
 
 import torch
 
-from tasks.params import Train
+from tasks.params import TrainAdversary, TrainOptimizer
 from tasks.seeds import torch_generator
 
 
-def is_adversarial(section: Train, seed: int, step: int) -> bool:
-    """Whether `step` belongs to the adversarial stream, which takes `adversarial_share` of the steps after the supervised warm-up.
+def is_adversarial(section: TrainAdversary, seed: int, step: int) -> bool:
+    """Whether `step` belongs to the adversarial stream, which takes `share` of the steps after the supervised warm-up.
 
     alternation "bernoulli" (the paper's) draws each step; "strict" spaces the adversarial steps evenly.
     """
@@ -17,16 +17,16 @@ def is_adversarial(section: Train, seed: int, step: int) -> bool:
     if done < 0:
         return False
     if section.alternation == "strict":
-        return math.floor((done + 1) * section.adversarial_share) > math.floor(done * section.adversarial_share)
-    return torch.rand((), generator=torch_generator(seed, "stream", step)).item() < section.adversarial_share
+        return math.floor((done + 1) * section.share) > math.floor(done * section.share)
+    return torch.rand((), generator=torch_generator(seed, "stream", step)).item() < section.share
 
 
-def plan_steps(section: Train, seed: int) -> list[bool]:
-    """`is_adversarial` of every step of the training."""
-    return [is_adversarial(section, seed, step) for step in range(section.steps)]
+def plan_steps(section: TrainAdversary, seed: int, num_steps: int) -> list[bool]:
+    """`is_adversarial` of every step of a training."""
+    return [is_adversarial(section, seed, step) for step in range(num_steps)]
 
 
-def learning_rate(section: Train, step: int) -> float:
+def learning_rate(section: TrainOptimizer, step: int) -> float:
     """Linear warm-up, then a cosine down to `lr_floor` of `lr`."""
     if step < section.warmup_steps:
         return section.lr * (step + 1) / section.warmup_steps

@@ -35,7 +35,9 @@ class Session:
         if (saved := load_resumable(self.checkpoint, key)) is not None:
             trainer.restore(saved)
             self.history = saved["history"]
-        self.validation = read_validation_pairs(params, self.ranks.device)
+        self.validation = read_validation_pairs(
+            params.paths.shards, self.section.model.size, limit=self.section.max_val_pairs, device=self.ranks.device
+        )
         self.cases = FixedCases(params, self.validation) if self.section.sheet_every else None
         self.since_report, self.since_validation = Means(), Means()
         self.is_over = False
@@ -50,12 +52,12 @@ class Session:
         self.since_report.add(losses)
         self.since_validation.add(losses)
         if done % section.report_every == 0:
-            self._report({"lr": learning_rate(section, step), **self.ranks.mean(self.since_report.take())}, done)
-            self._report(self.pace.take(done, section.batch_size), done)
+            self._report({"lr": learning_rate(section.optimizer, step), **self.ranks.mean(self.since_report.take())}, done)
+            self._report(self.pace.take(done, section.data.batch_size), done)
         with self.pace.paused():
             if self.cases is not None and self.ranks.leads and done % section.sheet_every == 0:
                 self._show(done)
-            if done % section.val_every == 0 or done == section.steps:
+            if done % section.val_every == 0 or done == section.optimizer.steps:
                 self._validate(step)
 
     def _validate(self, step: int) -> None:
@@ -64,9 +66,9 @@ class Session:
         self.ranks.check_equal(trainer.harmonizer, trainer.discriminator, trainer.average)
         if self.ranks.leads:
             scores = trainer.validate(self.validation)
-            self.history.append({"step": done, "lr": learning_rate(self.section, step), **means, **scores})
+            self.history.append({"step": done, "lr": learning_rate(self.section.optimizer, step), **means, **scores})
             self._report(scores, done)
-        self.is_over = done == self.section.steps or self.ranks.agree(trainer.is_stale)
+        self.is_over = done == self.section.optimizer.steps or self.ranks.agree(trainer.is_stale)
         if self.ranks.leads and not self.is_over:
             save_resumable(self.checkpoint, self.key, {**trainer.state(), "history": self.history})
 

@@ -61,9 +61,9 @@ def open_streams(params: Params, changes: BatchChanges, plan: Sequence[bool], *,
 def pair_stream(
     params: Params, changes: BatchChanges, steps: Sequence[int], *, first: int = 0, ranks: Ranks = ALONE
 ) -> BatchIterator[PairBatch]:
-    """The changed batches of the supervised `steps`, from the one at place `first` on; `train.batch_size` samples over all ranks.
+    """The changed batches of the supervised `steps`, from the one at place `first` on; `train.data.batch_size` samples over all ranks.
 
-    `train.augmentation: static` reads all pairs of the shards; none and dynamic pass over SycoNet's copies.
+    `train.data.augmentation: static` reads all pairs of the shards; none and dynamic pass over SycoNet's copies.
     Raises ValueError as `iter_pair_batches` does, and naming a stream that has a weight and no samples.
     """
     return iter_pair_batches(
@@ -85,7 +85,7 @@ def composite_stream(
 def _shared(params: Params, ranks: Ranks) -> dict[str, Any]:
     section = params.train
     return {
-        "batch_size": section.batch_size // ranks.count, "seed": params.seed, "rank": ranks.rank, "num_ranks": ranks.count,
+        "batch_size": section.data.batch_size // ranks.count, "seed": params.seed, "rank": ranks.rank, "num_ranks": ranks.count,
         "cache_megabytes": section.cache_megabytes // ranks.count,
     }
 
@@ -114,7 +114,8 @@ def _no_batch(step: int) -> CompositeBatch:
 
 def _pools(params: Params) -> list[Pool] | None:
     """The pools of pairs that steps draw from; None: all pairs, once an epoch each."""
-    section, weights = params.train, params.train.stream_weights.model_dump()
+    section = params.train.data
+    weights = section.stream_weights.model_dump()
     if section.augmentation == "static" and not any(weights.values()):
         return None
     kinds = np.array([sample["kind"] for sample in read_samples(params.paths.shards, "train")])
@@ -125,5 +126,5 @@ def _pools(params: Params) -> list[Pool] | None:
 
 def _pool(name: str, chosen: "np.ndarray", weight: float, folder: Path) -> Pool:
     if not chosen.any():
-        raise ValueError(f"{folder}: no {name} training pairs, which train.stream_weights or train.augmentation ask for")
+        raise ValueError(f"{folder}: no {name} training pairs, which train.data.stream_weights or train.data.augmentation ask for")
     return Pool(name, np.flatnonzero(chosen), weight)

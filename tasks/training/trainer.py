@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.discriminator import Discriminator, DiscriminatorConfig
-from models.harmonizer import HarmonizerConfig, build_harmonizer
+from models.harmonizer import build_harmonizer
 from models.losses import discriminator_loss, foreground_l1, foreground_mse, generator_loss, whole_image_l1
-from tasks.params import Params, Train
+from tasks.params import Train
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.seeds import derive_seed
 from tasks.training.distributed import ALONE, Ranks
@@ -41,16 +41,16 @@ class Progress:
 class Trainer:
     """The networks, their optimizers and the three phases of a step, as one of `ranks`. `tasks.train` drives it."""
 
-    def __init__(self, params: Params, ranks: Ranks = ALONE) -> None:
-        section, device = params.train, ranks.device
+    def __init__(self, section: Train, seed: int, *, ranks: Ranks = ALONE) -> None:
+        optimizer, adversary, device = section.optimizer, section.adversary, ranks.device
         self.section, self.ranks = section, ranks
-        self.config = harmonizer_config(section)
-        torch.manual_seed(derive_seed(params.seed, "train", "weights"))
+        self.config = section.model.config()
+        torch.manual_seed(derive_seed(seed, "train", "weights"))
         self.harmonizer = _placed(build_harmonizer(self.config), device)
-        self.discriminator = _placed(Discriminator(DiscriminatorConfig(section.size, section.discriminator_width)), device)
-        self.average = AveragedModel(self.harmonizer, multi_avg_fn=get_ema_multi_avg_fn(section.ema_decay), use_buffers=True)
-        self.optimizer = torch.optim.AdamW(self.harmonizer.parameters(), lr=section.lr, weight_decay=section.weight_decay)
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=section.discriminator_lr, betas=(0.5, 0.999))
+        self.discriminator = _placed(Discriminator(DiscriminatorConfig(section.model.size, adversary.width)), device)
+        self.average = AveragedModel(self.harmonizer, multi_avg_fn=get_ema_multi_avg_fn(optimizer.ema_decay), use_buffers=True)
+        self.optimizer = torch.optim.AdamW(self.harmonizer.parameters(), lr=optimizer.lr, weight_decay=optimizer.weight_decay)
+        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=adversary.lr, betas=(0.5, 0.999))
         self.kept: dict[str, Tensor] = {}
         self.progress = Progress()
 
@@ -70,14 +70,14 @@ class Trainer:
         """One harmonizer update towards the target of each pair; the losses."""
         with self._autocast():
             harmonized = self.harmonizer(batch.composite, batch.mask).harmonized
-        reconstruction = RECONSTRUCTION[self.section.loss](harmonized, batch.target, batch.mask)
+        reconstruction = RECONSTRUCTION[self.section.optimizer.loss](harmonized, batch.target, batch.mask)
         losses = {"reconstruction": reconstruction}
-        loss = self.section.reconstruction_weight * reconstruction
-        if self.section.discriminate_pairs:
+        loss = self.section.adversary.reconstruction_weight * reconstruction
+        if self.section.adversary.discriminate_pairs:
             losses["adversarial"] = self._adversarial(harmonized, batch.mask)
-            loss = loss + (1 - self.section.reconstruction_weight) * losses["adversarial"]
+            loss = loss + (1 - self.section.adversary.reconstruction_weight) * losses["adversarial"]
         losses["grad_norm"] = self._update(loss)
-        if self.section.discriminate_pairs:
+        if self.section.adversary.discriminate_pairs:
             losses |= self.discriminator_step(harmonized.detach(), batch.mask, batch.target)
         return losses
 
@@ -87,7 +87,7 @@ class Trainer:
         with self._autocast():
             harmonized = self.harmonizer(batch.composite, batch.mask, plate).harmonized
         adversarial = self._adversarial(harmonized, batch.mask)
-        grad_norm = self._update((1 - self.section.reconstruction_weight) * adversarial)
+        grad_norm = self._update((1 - self.section.adversary.reconstruction_weight) * adversarial)
         return {
             "adversarial": adversarial,
             "adversarial_grad_norm": grad_norm,
@@ -98,7 +98,7 @@ class Trainer:
         """One discriminator update (natural: 1 all over; harmonized: 1 outside its mask, 0 inside); its loss and accuracies."""
         with self._autocast():
             on_fake, on_natural = self.discriminator(harmonized).float(), self.discriminator(natural).float()
-        loss = discriminator_loss(on_fake, on_natural, mask, balanced=self.section.balanced_adversarial)
+        loss = discriminator_loss(on_fake, on_natural, mask, balanced=self.section.adversary.balanced)
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.ranks.average(self.discriminator)
@@ -113,22 +113,22 @@ class Trainer:
             parameter.requires_grad_(False)
         with self._autocast():
             logits = self.discriminator(harmonized).float()
-        loss = generator_loss(logits, mask, balanced=self.section.balanced_adversarial)
+        loss = generator_loss(logits, mask, balanced=self.section.adversary.balanced)
         for parameter in self.discriminator.parameters():
             parameter.requires_grad_(True)
         return loss
 
     def _autocast(self) -> torch.autocast:
-        """The networks compute in `train.precision`; losses, curves and the weights themselves stay float32."""
-        return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.section.precision == "bfloat16")
+        """The networks compute in `train.optimizer.precision`; losses, curves and the weights themselves stay float32."""
+        return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.section.optimizer.precision == "bfloat16")
 
     def _update(self, loss: Tensor) -> Tensor:
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.section, self.progress.step)
+            group["lr"] = learning_rate(self.section.optimizer, self.progress.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.ranks.average(self.harmonizer)
-        norm = nn.utils.clip_grad_norm_(self.harmonizer.parameters(), self.section.grad_clip)
+        norm = nn.utils.clip_grad_norm_(self.harmonizer.parameters(), self.section.optimizer.grad_clip)
         self.optimizer.step()
         self.average.update_parameters(self.harmonizer)
         return norm.detach()
@@ -170,15 +170,6 @@ class Trainer:
         self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         self.kept = dict(state["kept"])
         self.progress = Progress(**state["progress"])
-
-
-def harmonizer_config(section: Train) -> HarmonizerConfig:
-    """The architecture that params ask for."""
-    return HarmonizerConfig(
-        architecture=section.architecture, size=section.size, width=section.width, num_knots=section.num_knots, grid=section.grid,
-        shading=section.shading, shading_limit=section.shading_limit, plate=False, encode_curves=section.encode_curves,
-        read_rim=section.read_rim, encoder_size=section.encoder_size, edit=section.edit,
-    )
 
 
 def _placed(network: Network, device: torch.device) -> Network:

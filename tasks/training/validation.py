@@ -1,5 +1,7 @@
 """How a harmonizer does on held-out pairs while it trains: at the training size, never augmented."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -7,20 +9,19 @@ from torch import Tensor, nn
 
 from tasks.framing import resample
 from tasks.loader import read_pairs
-from tasks.params import Params
 from tasks.sample import PairBatch
 
 AT_ONCE = 64  # pairs
 
 
-def read_validation_pairs(params: Params, device: torch.device) -> PairBatch:
-    """At most `train.max_val_pairs` original pairs of the validation split. Raises ValueError if there are none."""
-    pairs = read_pairs(params.paths.shards, "val", limit=params.train.max_val_pairs)
+def read_validation_pairs(shards: Path, size: int, *, limit: int, device: torch.device) -> PairBatch:
+    """At most `limit` original pairs of the validation split of `shards`, at `size`. Raises ValueError if there are none."""
+    pairs = read_pairs(shards, "val", limit=limit)
     if not pairs:
-        raise ValueError(f"{params.paths.shards}: no validation pairs; raise ingest.val_share or add photographs")
+        raise ValueError(f"{shards}: no validation pairs; raise ingest.val_share or add photographs")
     fields = ("composite", "mask", "target")
     stacks = (np.stack([getattr(pair, field) for pair in pairs]) for field in fields)
-    return PairBatch(*(resample(stack, params.train.size).to(device) for stack in stacks))
+    return PairBatch(*(resample(stack, size).to(device) for stack in stacks))
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float32
 from torch.nn.functional import interpolate
 
-from tasks.params import Train
+from tasks.params import TrainData
 from tasks.sample import PairBatch
 from tasks.tones import Tones, apply_tones, draw_tones
 
@@ -45,14 +45,14 @@ class Variety:
         return stay
 
 
-def draw_variety(section: Train, count: int, rng: np.random.Generator) -> Variety:
-    """What `train` asks for, for a batch of `count`."""
+def draw_variety(section: TrainData, count: int, size: int, rng: np.random.Generator) -> Variety:
+    """What `train.data` asks for, for a batch of `count` at `size`."""
     shares = np.array([section.jitter, section.region_share, section.natural_share])
     jittered, invented, untouched = rng.random((3, count)) < shares[:, None]
     whole = draw_tones(count, rng, strength=section.whole_jitter) if section.whole_jitter > 0 else None
     return Variety(
         recolored=(jittered | invented) & ~untouched, invented=invented, untouched=untouched,
-        regions=draw_regions(int(invented.sum()), section.size, rng), tones=draw_tones(count, rng), whole=whole,
+        regions=draw_regions(int(invented.sum()), size, rng), tones=draw_tones(count, rng), whole=whole,
     )
 
 

@@ -1,15 +1,58 @@
-"""The two networks of the published harmonizer, at its sizes.
+"""The published harmonizer and its two networks, at its sizes.
 
 Source: Wang et al., "Semi-supervised Parametric Real-world Image Harmonization", CVPR 2023.
 """
 
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
-from models.backbone import ResNet50
+from models.backbone import ResNet50, check_width
+from models.harmonizer import ParametricConfig, TwoNetHarmonizer
+
+PAPER_WIDTH, PAPER_GRID = 32, 16
+
+
+@dataclass(frozen=True)
+class PaperConfig(ParametricConfig):
+    """The shape of a harmonizer of the published kind."""
+
+    architecture: ClassVar[str] = "paper"
+
+    width: int  # channels of the shading network's first layer
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_width(self.width)
+        if self.size not in (256, 512) or self.grid != PAPER_GRID:
+            raise ValueError(f"size is {self.size} and grid {self.grid}; architecture 'paper' has size 256 or 512 and grid {PAPER_GRID}")
+
+    def build(self) -> TwoNetHarmonizer:
+        channels = 7 if self.plate else 4
+        shading_net = PaperShadingNet(channels + 3, self.width, self.size, published=self.published)
+        return TwoNetHarmonizer(self, PaperCurveNet(channels, self.num_knots), shading_net)
+
+
+@dataclass(frozen=True)
+class PublishedConfig(PaperConfig):
+    """The same with the conventions of the authors' checkpoint; see `models.published`."""
+
+    architecture: ClassVar[str] = "published"
+    published: ClassVar[bool] = True
+
+
+def paper_config(*, size: int = 512, plate: bool = True) -> PaperConfig:
+    """The published model: with a plate 93,235,073 parameters at work.
+
+    The published count, 93,641,314, holds 406,241 more, of decoder levels that no output depends on; they are not built here.
+    """
+    return PaperConfig(
+        size=size, plate=plate, num_knots=32, grid=PAPER_GRID, shading="darken", shading_limit=0.5, edit="both", width=PAPER_WIDTH
+    )
 
 
 class PaperCurveNet(nn.Module):

@@ -1,21 +1,64 @@
-"""The two networks of the small harmonizer, for two cores and hundreds to thousands of photographs (ours)."""
+"""The small harmonizer and its two networks, for two cores and hundreds to thousands of photographs (ours)."""
 
 import math
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, silu
 
-from models.backbone import GROUP, NUM_STATISTICS, PatchifyEncoder, group_norm, masked_mean, region_statistics
+from models.backbone import GROUP, NUM_DESCRIBED, PatchifyEncoder, check_width, describe, group_norm, masked_mean, shrunk, zeroed
 from models.curves import identity_curves
+from models.harmonizer import ParametricConfig, TwoNetHarmonizer
 from models.rim import RimEncoder
 
-NUM_DESCRIBED = 2 * NUM_STATISTICS + 1
 RIM_HEADS = 4
+DARKEN_BIAS = 4.0  # of the darkening map's logits at the start: 98 % of the way to no change, yet with a gradient
 
-Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+@dataclass(frozen=True)
+class SmallConfig(ParametricConfig):
+    """The shape of a small harmonizer."""
+
+    architecture: ClassVar[str] = "small"
+
+    width: int  # channels of the first layer
+    encode_curves: bool  # whether curves are told from features too, or from colour statistics alone
+    read_rim: bool  # whether curves are told from both sides of the mask's outline too
+    encoder_size: int  # px: encoders see the input averaged down to it; statistics and rim are read at `size`
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_width(self.width)
+        if min(self.size, self.encoder_size) < 32 or self.size % 2:
+            raise ValueError(f"size is {self.size} and encoder_size {self.encoder_size}; they must be at least 32, and size even")
+
+    def build(self) -> TwoNetHarmonizer:
+        channels = 7 if self.plate else 4
+        curve_net = SmallCurveNet(
+            channels, self.width, self.num_knots, encode=self.encode_curves, encoder_size=self.encoder_size, read_rim=self.read_rim
+        )
+        bias = DARKEN_BIAS if self.shading == "darken" else 0.0
+        shading_net = SmallShadingNet(channels + 3, self.width, self.grid, encoder_size=self.encoder_size, bias=bias)
+        return TwoNetHarmonizer(self, curve_net, shading_net)
+
+    @property
+    def strength_fault(self) -> str:
+        return "" if self.shading == "symmetric" else f"shading is {self.shading!r}; architecture 'small' takes a strength with 'symmetric'"
+
+    def with_strength(self, model: Any, strength: float) -> TwoNetHarmonizer:
+        """It is in the weights and the config: the curves' head is linear, and a gain is a power of `shading_limit`."""
+        if self.strength_fault:
+            raise ValueError(self.strength_fault)
+        copy = replace(self, shading_limit=self.shading_limit**strength).build()
+        copy.load_state_dict(model.state_dict())
+        if isinstance(copy.curve_net, SmallCurveNet):
+            with torch.no_grad():
+                for weights in copy.curve_net.head.parameters():
+                    weights.mul_(strength)
+        return copy
 
 
 class SmallCurveNet(nn.Module):
@@ -81,17 +124,6 @@ class SmallShadingNet(nn.Module):
         return to_grid(logits, self.grid)
 
 
-def describe(image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B S"]:
-    """The colour statistics of the foreground and of the background, and the foreground's share of the image."""
-    statistics = region_statistics(image, torch.cat([mask, 1 - mask], dim=1))
-    return torch.cat([statistics.flatten(1), mask.mean(dim=(1, 2, 3)).unsqueeze(1)], dim=1)
-
-
-def shrunk(image: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B C size size"]:
-    """`image` averaged down to `size` square; itself where it is no larger."""
-    return image if image.shape[-1] <= size else interpolate(image, size=(size, size), mode="area")
-
-
 def scaled_cosines(num_knots: int) -> Float[Tensor, "K K"]:
     """The orthogonal cosines over K knots as rows, coarse first, row j scaled by `1 / (1 + j)`: equal steps of the coefficients shift a
     curve before they bend it."""
@@ -105,11 +137,3 @@ def to_grid(logits: Float[Tensor, "B 1 h w"], grid: int) -> Float[Tensor, "B 1 {
     if logits.shape[-1] >= grid:
         return interpolate(logits, size=(grid, grid), mode="area")
     return interpolate(logits, size=(grid, grid), mode="bilinear", align_corners=False)
-
-
-def zeroed(layer: Layer, *, bias: float = 0.0) -> Layer:
-    """`layer`, made to give `bias` whatever its input."""
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.constant_(layer.bias, bias)
-    return layer

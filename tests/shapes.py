@@ -1,0 +1,18 @@
+"""Shapes of harmonizers for tests: of any architecture, from settings of which each takes those that it knows."""
+
+from dataclasses import fields
+from typing import Any
+
+from models.architectures import ARCHITECTURES, harmonizer_config
+from models.harmonizer import HarmonizerConfig
+
+SETTINGS: dict[str, Any] = {
+    "size": 32, "plate": False, "width": 8, "num_knots": 8, "grid": 4, "shading": "symmetric", "shading_limit": 1.6, "edit": "both",
+    "encode_curves": True, "read_rim": False, "encoder_size": 64,
+}  # fmt: skip
+
+
+def shape_of(architecture: str = "small", **changes: Any) -> HarmonizerConfig:
+    """A config of `architecture`: `SETTINGS` and `changes`, of which each architecture takes its own."""
+    known = {field.name for field in fields(ARCHITECTURES[architecture])}
+    return harmonizer_config(architecture, **{name: value for name, value in {**SETTINGS, **changes}.items() if name in known})
