@@ -11,6 +11,7 @@ import pyarrow.compute
 
 from attune.files import clear_folder, write_json
 from models.harmonizer import Harmonizer
+from tasks.evaluation.appearance import SUMMARY, TABLE, appearance_table, summarize_appearance
 from tasks.evaluation.case_files import Case, write_cases
 from tasks.evaluation.measurements import (
     CHANGED,
@@ -39,15 +40,17 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
     """Measure every benchmark of `params.evaluate`; `{benchmark: {method: {"mse", "fmse", "psnr", "ssim", "num_images", ...}}}`.
 
     Writes `metrics/evaluate.json` (that value), `metrics/evaluate_real.json` (how far real composites were changed),
-    `metrics/naturalness.json` (what can be said without a ground truth), `metrics/plots/evaluate_*.csv`, and anew the folder of measures:
-    `per_image.parquet`, `real_composites.parquet`, the cases to look at (tasks/evaluation/case_files.py), `audit.json` (the index,
-    counted) and `provenance.json`. Equal inputs give equal bytes.
+    `metrics/naturalness.json` (what can be said without a ground truth), `metrics/appearance.json` (haze, wash-out, human labels),
+    `metrics/plots/evaluate_*.csv`, and anew the folder of measures: `per_image.parquet`, `real_composites.parquet`, `appearance.parquet`,
+    the cases to look at (tasks/evaluation/case_files.py), `audit.json` (the index, counted) and `provenance.json`. Equal inputs give equal
+    bytes.
     lineage: what is said of the code and the inputs besides what the files themselves tell: the commit, DVC's hashes.
     Raises ValueError if there is no trained harmonizer, or a benchmark has no test images: it names the key and what there is.
     """
     methods = load_methods(params)
     found = measure(params, methods, FLAVOURS, advance)
     summary = {name: summarize(name, scored, found.num_images[name], params.seed) for name, scored in found.scored.items()}
+    appearance = summarize_appearance({**found.scored, **found.changed}, params.seed)
     natural = measure_naturalness(params, methods)
     cases, audit = _look_at(found, methods, params), audit_index(params.paths.index)
     provenance = describe_provenance(params, lineage or {})
@@ -58,9 +61,11 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
         {name: summarize_changes(changed, found.num_images[name]) for name, changed in found.changed.items()},
     )
     write_json(metrics / "naturalness.json", as_json(natural))
+    write_json(metrics / SUMMARY, appearance)
     write_plots(metrics / "plots", found.scored, summary)
     write_measurements(measures / SCORED, as_table(found.scored))
     write_measurements(measures / CHANGED, changes_table(found.changed))
+    write_measurements(measures / TABLE, appearance_table({**found.scored, **found.changed}))
     write_cases(measures, cases)
     write_json(measures / "audit.json", asdict(audit))
     write_json(measures / "provenance.json", provenance)

@@ -325,7 +325,7 @@ class Train(Section):
 
 
 class Benchmark(Section):
-    source: SourceName
+    source: SourceName | Literal["looks"]
     subset: str
     size: Annotated[int, Field(ge=16, le=4096)] | Literal["native"]
     resize: Literal["none", "pillow_bilinear", "pillow_bicubic", "opencv_linear", "opencv_area", "lanczos_jpeg"]
@@ -337,10 +337,16 @@ class Benchmark(Section):
         return self
 
 
+class Looks(Section):
+    num_photographs: Count
+    per_photograph: Annotated[int, Field(ge=1, le=36)]
+
+
 class Evaluate(Section):
     benchmarks: dict[str, Benchmark]
     competitors: dict[str, Path]
     champion: Path | None
+    looks: Looks
     naturalness_images: Count
     sheet_rows: Count
     batch_size: Count

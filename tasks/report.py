@@ -5,6 +5,8 @@ from typing import Any
 
 from attune.files import clear_folder, read_json, write_bytes
 from attune.images import read_image
+from tasks.evaluation.appearance import SUMMARY
+from tasks.evaluation.appearance_findings import appearance_findings
 from tasks.evaluation.benchmark_sheets import write_pair_sheet, write_real_sheet
 from tasks.evaluation.case_files import read_cases
 from tasks.evaluation.evaluation_report import BenchmarkReport, RealReport, Report, as_markdown
@@ -21,8 +23,8 @@ from tasks.params import Params
 def make_report(params: Params) -> None:
     """Make the report's folder anew: the page `index.html`, a `sheet_<benchmark>.png` each, `summary.md`. Equal inputs give equal bytes.
 
-    Read are what `evaluate` left (the folder of measures, `metrics/evaluate.json`, `metrics/naturalness.json`), the findings beside them,
-    and the contact sheets of mined composites. Raises ValueError naming a file that is missing or damaged.
+    Read are what `evaluate` left (the folder of measures; `evaluate.json`, `naturalness.json` and `appearance.json` of the metrics), the
+    findings beside them, and the contact sheets of mined composites. Raises ValueError naming a file that is missing or damaged.
     """
     summary, report = _read(params.paths.metrics / "evaluate.json"), read_report(params)
     folder = clear_folder(params.paths.report)
@@ -39,6 +41,7 @@ def read_report(params: Params) -> Report:
     measures, metrics, benchmarks = params.paths.measures, params.paths.metrics, params.evaluate.benchmarks
     scored, changed = read_scored(measures / SCORED), read_changed(measures / CHANGED)
     cases, summary = read_cases(measures, {**scored, **changed}), _read(metrics / "evaluate.json")
+    natural, appearance = _read(metrics / "naturalness.json"), _read(metrics / SUMMARY)
     return Report(
         [
             BenchmarkReport(
@@ -48,7 +51,7 @@ def read_report(params: Params) -> Report:
             for name, found in scored.items()
         ],
         Audit(**_read(measures / "audit.json")),
-        read_findings(metrics) | naturalness_findings(_read(metrics / "naturalness.json")),
+        read_findings(metrics) | naturalness_findings(natural) | appearance_findings(appearance, natural["natural_photographs"]),
         _read(measures / "provenance.json"),
         [RealReport(name, describe(benchmarks[name]), found, cases[name]) for name, found in changed.items()],
         {path.stem.removeprefix("sheet_"): read_image(path) for path in sorted(params.paths.mined.glob("sheet_*.png"))},

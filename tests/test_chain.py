@@ -96,7 +96,7 @@ def test_every_stage_leaves_its_output(chain: Path) -> None:
     assert list((chain / "data/shards").glob("train-*.tar"))
     assert list((chain / "data/report").glob("sheet_*.png"))
     assert (chain / "data/measures/per_image.parquet").is_file()
-    assert {path.stem for path in (chain / "data/metrics").glob("*.json")} == {*STAGES[:-1], "evaluate_real", "naturalness"}
+    assert {path.stem for path in (chain / "data/metrics").glob("*.json")} == {*STAGES[:-1], "evaluate_real", "naturalness", "appearance"}
 
 
 def test_nothing_half_written_is_left(chain: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from tasks.evaluation.haze import Haze, ToneChange, Tones, summarize_haze, tone_change, tones_of
+from tasks.evaluation.haze import Haze, ToneChange, Tones, summarize_haze, tone_changes, tones_of
 
 MIDDLE = Tones(black=50.0, white=200.0, chroma=20.0)
 PALE = Tones(black=20.0, white=230.0, chroma=10.0)  # a background with deeper blacks, brighter whites and less colour
@@ -35,6 +35,12 @@ def test_tones_are_percentiles_of_pillows_luma_and_the_mean_chroma_of_scikit_ima
     assert found.chroma == pytest.approx(np.sqrt(lab[:, 1] ** 2 + lab[:, 2] ** 2).mean(), rel=2e-3)
 
 
+def test_of_a_large_region_evenly_spread_pixels_say_the_same() -> None:
+    ramp = np.tile(np.linspace(0, 255, 900).round().astype(np.uint8)[:, None, None], (1, 700, 3))
+    found = tones_of(ramp, np.ones((900, 700), bool))
+    assert (found.black, found.white) == pytest.approx((5.1, 249.9), abs=1.0)
+
+
 def test_a_region_without_pixels_has_no_tones() -> None:
     with pytest.raises(ValueError, match="no pixels"):
         tones_of(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), bool))
@@ -45,15 +51,14 @@ def test_the_object_and_its_background_are_told_apart_by_the_hard_mask() -> None
     after = np.full((20, 20, 3), 90, np.uint8)
     mask = np.full((20, 20), 127, np.uint8)
     mask[:10] = 128
-    found = tone_change(before, after, mask)
-    assert found is not None
+    found = tone_changes(before, {"ours": after}, mask)["ours"]
     assert (found.before.black, found.after.black, found.background.black) == pytest.approx((40, 90, 40))
 
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_where_there_is_no_object_or_no_background_nothing_is_said(level: int) -> None:
     image = np.zeros((20, 20, 3), np.uint8)
-    assert tone_change(image, image, np.full((20, 20), level, np.uint8)) is None
+    assert tone_changes(image, {"ours": image}, np.full((20, 20), level, np.uint8)) == {}
 
 
 @pytest.mark.parametrize(("black", "background", "lifted"), [
@@ -80,9 +85,7 @@ def test_an_untouched_picture_is_neither_hazy_nor_washed_out() -> None:
     image = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8)
     mask = np.zeros((30, 30), np.uint8)
     mask[5:20, 5:20] = 255
-    untouched = tone_change(image, image, mask)
-    assert untouched is not None
-    found = summary_of(untouched)
+    found = summary_of(tone_changes(image, {"ours": image}, mask)["ours"])
     assert (found.lifted, found.dulled, found.washed_out, found.chroma_kept) == (0.0, 0.0, 0.0, 1.0)
     assert found.black_before == found.black_after
 

@@ -1,5 +1,6 @@
 """Conventions of tasks.evaluation.protocols, each pinned against the library that it is named after."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,13 @@ import torch
 from PIL import Image
 
 from attune.images import encode_png
+from tasks.evaluation.looks_pairs import looked
 from tasks.evaluation.protocols import RESIZES, at_size, describe, read_example
-from tasks.params import Benchmark
+from tasks.evaluation.protocols import test_rows as rows_of
+from tasks.index import PHOTOGRAPHS, TABLES, write_table
+from tasks.params import Benchmark, Params
+
+LOOKS = {"source": "looks", "subset": "dogs", "size": 32, "resize": "pillow_bilinear"}
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +91,39 @@ def test_targets_and_plates_are_read_where_the_row_has_them(tmp_path: Path, pict
 def test_size_and_resize_belong_together(size: int | str, resize: str) -> None:
     with pytest.raises(ValueError, match="native goes with none"):
         Benchmark(source="photos", subset="*", size=size, resize=resize)
+
+
+def test_looks_are_pairs_of_test_photographs_made_while_they_are_read(
+    project: Path, configure: Callable[..., Params], picture: np.ndarray
+) -> None:
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    mask[10:40, 20:60] = 255
+    (project / "c.png").write_bytes(encode_png(picture))
+    (project / "m.png").write_bytes(encode_png(mask))
+    rows = [
+        {
+            "key": f"k{number}", "source": "photos", "subset": "dogs" if number < 5 else "cats",
+            "split": "train" if number == 0 else "test", "group": f"g{number}", "image_path": "c.png", "mask_path": "m.png",
+            "width": 140, "height": 90, "fg_ratio": 0.1, "label": "dog",
+        }
+        for number in range(9)
+    ]
+    write_table(project / "data/index/photographs.parquet", rows, PHOTOGRAPHS)
+    params = configure({"evaluate.benchmarks": {"looks": LOOKS}, "evaluate.looks.num_photographs": 3})
+    found = rows_of(params, "looks")
+    assert len(found) == 6
+    assert {row["subset"] for row in found} == {"dogs"}
+    benchmark = params.evaluate.benchmarks["looks"]
+    example = read_example(found[0], benchmark, max_megapixels=1.0)
+    assert example.target is not None
+    assert np.array_equal(example.target, at_size(picture, benchmark))
+    assert np.array_equal(example.composite, at_size(looked(picture, mask, found[0]), benchmark))
+    assert not np.array_equal(example.composite, example.target)
+    assert describe(benchmark).startswith("Test photographs, dogs, whose object went through one of 36 photographic looks")
+
+
+def test_where_no_photograph_is_indexed_there_are_no_looks(project: Path, configure: Callable[..., Params]) -> None:
+    for name in TABLES:
+        write_table(project / f"data/index/{name}.parquet", [], TABLES[name])
+    with pytest.raises(ValueError, match=r"evaluate.benchmarks.looks: no test images of source 'looks'"):
+        rows_of(configure({"evaluate.benchmarks": {"looks": LOOKS}}), "looks")

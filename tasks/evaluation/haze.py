@@ -4,7 +4,7 @@ A net that is unsure predicts the mean of what might be right: blacks rise, whit
 background: an object's blacks may rise where the scene's own are no lower, and its colours fade where the scene's are paler.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ BEYOND = 5.0  # grey levels: a lifted one that ends so far inside the background
 KEPT = 0.75  # of its chroma: an object that keeps less is washed out
 COLORED = 3.0  # mean CIELAB chroma: below it an object has no saturation to lose
 FEWEST = 20  # px of a region of which anything is said
+MOST = 65536  # px of a region that are looked at, evenly from all of them
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, of encoded values
 
 Pixels = UInt8[np.ndarray, "N 3"]
@@ -86,24 +87,26 @@ class Haze:
 
 
 def tones_of(image: Image, inside: Bool[np.ndarray, "H W"]) -> Tones:
-    """The tones of the pixels of `image` (sRGB-encoded) where `inside` is true. Raises ValueError if there are none."""
+    """The tones of the pixels of `image` (sRGB-encoded) where `inside` is true, of at most `MOST`. Raises ValueError if there are none."""
     pixels: Pixels = image[inside]
     if not len(pixels):
         raise ValueError("no pixels to take tones of")
+    pixels = pixels[:: -(-len(pixels) // MOST)]
     black, white = np.percentile(pixels @ _LUMA, [LOW, HIGH])
     lab = lab_from_srgb(pixels, np.float32)
     return Tones(float(black), float(white), float(np.hypot(lab[:, 1], lab[:, 2]).mean(dtype=np.float64)))
 
 
-def tone_change(before: Image, after: Image, mask: UInt8[np.ndarray, "H W"]) -> ToneChange | None:
-    """How the object's tones moved where `mask` is 128 or more; the background is `before`'s elsewhere.
+def tone_changes(before: Image, answers: Mapping[str, Image], mask: UInt8[np.ndarray, "H W"]) -> dict[str, ToneChange]:
+    """How the object's tones moved in each of `answers`, where `mask` is 128 or more; the background is `before`'s elsewhere.
 
-    None where either region has fewer than `FEWEST` pixels.
+    Empty where either region has fewer than `FEWEST` pixels.
     """
     inside = mask >= FOREGROUND
     if min(np.count_nonzero(inside), np.count_nonzero(~inside)) < FEWEST:
-        return None
-    return ToneChange(tones_of(before, inside), tones_of(after, inside), tones_of(before, ~inside))
+        return {}
+    own, background = tones_of(before, inside), tones_of(before, ~inside)
+    return {name: ToneChange(own, tones_of(answer, inside), background) for name, answer in answers.items()}
 
 
 def summarize_haze(changes: Sequence[ToneChange], rng: np.random.Generator, *, groups: Sequence[str] | None = None) -> Haze:

@@ -1,7 +1,7 @@
 """The table of an evaluation: one row per test image, method and flavour, in one schema; and what is said of many images."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attune.files import written_atomically
+from tasks.evaluation.error_left import error_left
+from tasks.evaluation.haze import ToneChange
 from tasks.evaluation.metrics import (
     BUCKETS,
     FLAVOURS,
@@ -26,6 +28,7 @@ from tasks.evaluation.statistics import bootstrap_interval
 from tasks.seeds import numpy_generator
 
 COMPOSITE, HARMONIZED, CHAMPION = "composite", "harmonized", "champion"  # methods: do nothing, the harmonizer, the one that it has to beat
+TARGET = "target"  # beside the methods, where the wanted result is looked at as theirs are
 VISIBLE = 2.0  # CIEDE2000: two patches that much apart are told apart side by side
 NOTICED = 2.3  # CIE76: the same
 SCORED, CHANGED = "per_image.parquet", "real_composites.parquet"  # the files of the two tables
@@ -34,6 +37,7 @@ DIGITS = 6  # significant ones in the JSON: enough to compare, few enough to sur
 Summary = dict[str, dict[str, dict[str, Any]]]  # by benchmark, then by method
 
 INDEX_COLUMNS = ("source", "subset", "key", "group", "label", "fg_ratio")  # columns that are the index's own
+TOLD_APART_BY = ("subset", "method")  # columns of the index by which images are told apart: whose they are, how the composite was made
 _name = pa.dictionary(pa.int32(), pa.string())
 PER_IMAGE = pa.schema([
     pa.field("benchmark", _name), pa.field("source", _name), pa.field("subset", _name), pa.field("key", pa.string()),
@@ -56,6 +60,14 @@ CHANGES = pa.schema([
 
 
 @dataclass(frozen=True)
+class Appearance:
+    """How one method changed a composite's object; what its error does not tell."""
+
+    cie76: float  # mean inside the mask: how far it moved the object
+    tones: ToneChange | None  # None where a region is too small
+
+
+@dataclass(frozen=True)
 class Scored:
     """Every method's metrics on one test pair."""
 
@@ -64,6 +76,7 @@ class Scored:
     width: int = 0
     height: int = 0
     num_foreground: int = 0
+    appearance: Mapping[str, Appearance] = field(default_factory=dict)  # by method, and of the target; the table does not hold them
 
     def fmse(self, method: str) -> float:
         """The method's foreground error, raw."""
@@ -79,6 +92,7 @@ class Changed:
     width: int
     height: int
     num_foreground: int
+    appearance: Mapping[str, Appearance] = field(default_factory=dict)  # by method; the table does not hold them
 
 
 def as_table(results: Mapping[str, Iterable[Scored]]) -> pa.Table:
@@ -182,24 +196,37 @@ def summarize(name: str, found: Sequence[Scored], num_pairs: int, seed: int) -> 
             "fmse_low": low, "fmse_high": high, "psnr_low": psnr_low, "psnr_high": psnr_high,
             "fmse_of_composites": relative_to(means, untouched),
             "do_no_harm": do_no_harm_rate(fmse, [scored.fmse(COMPOSITE) for scored in found]),
-            "buckets": _buckets(found, method), "subsets": _subsets(found, method),
+            "buckets": _buckets(found, method), "subsets": _subsets(found, method), "left": _left(name, found, method, seed),
         }
         for flavour in FLAVOURS[1:]:
             values[flavour] = average([scored.scores[method][flavour] for scored in found])
-        summary[method] = _rounded(values)
+        summary[method] = rounded(values)
     return summary
 
 
 def summarize_changes(found: Sequence[Changed], num_images: int) -> dict[str, dict[str, Any]]:
     """Per method the mean and median change of real composites; of `num_images`."""
     return {
-        method: _rounded({
+        method: rounded({
             "change": float(np.mean([changed.changes[method] for changed in found])),
             "median_change": float(np.median([changed.changes[method] for changed in found])),
             "num_images": len(found), "num_skipped": num_images - len(found),
         })
         for method in found[0].changes
     }
+
+
+def _left(name: str, found: Sequence[Scored], method: str, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+    """What the method leaves of the composites' error, by each column of `TOLD_APART_BY` that tells images apart."""
+    fmse, untouched = ([one.fmse(who) for one in found] for who in (method, COMPOSITE))
+    groups = [one.row["group"] for one in found]
+    left = {}
+    for column in TOLD_APART_BY:
+        kinds = [str(one.row[column]) for one in found]
+        if len(set(kinds)) > 1:
+            rng = numpy_generator(seed, "evaluate", "left", name, method, column)
+            left[column] = {kind: asdict(each) for kind, each in error_left(kinds, fmse, untouched, rng, groups=groups).items()}
+    return left
 
 
 def _subsets(found: Sequence[Scored], method: str) -> dict[str, dict[str, float]]:
@@ -224,7 +251,8 @@ def _buckets(found: Sequence[Scored], method: str) -> dict[str, dict[str, float]
     return buckets
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """`value` with all floats in it, in dicts too, to `DIGITS` significant digits."""
     if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
+        return {key: rounded(inner) for key, inner in value.items()}
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -9,9 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.evaluation.measurements import Changed, Scored
+from tasks.evaluation.haze import tone_changes
+from tasks.evaluation.measurements import TARGET, Appearance, Changed, Scored
 from tasks.evaluation.methods import Methods, Picture, check_answers
-from tasks.evaluation.metrics import Flavour, change_inside, score_flavours
+from tasks.evaluation.metrics import Flavour, change_inside, cie76_inside, score_flavours
 from tasks.evaluation.protocols import Example, has_targets, read_example, test_rows
 from tasks.params import Params
 
@@ -19,7 +20,7 @@ NUM_THREADS = 2  # decoding and scoring; inference has torch's own
 
 Advance = Callable[[int, int], None]  # called with (images done, images in all)
 Rows = Sequence[Mapping[str, Any]]
-Look = Callable[[Example, Mapping[str, Picture]], Scored | Changed]
+View = Callable[[Example, Mapping[str, Picture]], Scored | Changed]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def measure(params: Params, methods: Methods, flavours: Sequence[Flavour], advan
     changed: dict[str, list[Changed]] = {}
     for name, wanted in rows.items():
         found: list[Scored | Changed] = []
-        look: Look = _scoring(flavours) if has_targets(wanted) else _changing
+        look: View = _scoring(flavours) if has_targets(wanted) else _changing
         for result in _over_all(taking_part[name], wanted, params, name, look):
             found += [] if result is None else [result]
             done += 1
@@ -60,13 +61,14 @@ def measure(params: Params, methods: Methods, flavours: Sequence[Flavour], advan
     return Measured(scored, changed, {name: len(wanted) for name, wanted in rows.items()})
 
 
-def _scoring(flavours: Sequence[Flavour]) -> Look:
+def _scoring(flavours: Sequence[Flavour]) -> View:
     def score(example: Example, answers: Mapping[str, Picture]) -> Scored:
         target = example.target
         assert target is not None
         scores = {who: score_flavours(answer, target, example.mask, flavours=flavours) for who, answer in answers.items()}
         height, width = example.mask.shape
-        return Scored(example.row, scores, width=width, height=height, num_foreground=example.num_foreground)
+        appearance = _appearance(example, {**answers, TARGET: target})
+        return Scored(example.row, scores, width=width, height=height, num_foreground=example.num_foreground, appearance=appearance)
 
     return score
 
@@ -74,11 +76,17 @@ def _scoring(flavours: Sequence[Flavour]) -> Look:
 def _changing(example: Example, answers: Mapping[str, Picture]) -> Changed:
     height, width = example.mask.shape
     changes = {who: change_inside(example.composite, answer, example.mask) for who, answer in answers.items()}
-    return Changed(example.row, changes, width=width, height=height, num_foreground=example.num_foreground)
+    appearance = _appearance(example, answers)
+    return Changed(example.row, changes, width=width, height=height, num_foreground=example.num_foreground, appearance=appearance)
+
+
+def _appearance(example: Example, answers: Mapping[str, Picture]) -> dict[str, Appearance]:
+    tones = tone_changes(example.composite, answers, example.mask)
+    return {who: Appearance(cie76_inside(example.composite, answer, example.mask), tones.get(who)) for who, answer in answers.items()}
 
 
 def _over_all(
-    methods: Methods, rows: Rows, params: Params, name: str, look: Look
+    methods: Methods, rows: Rows, params: Params, name: str, look: View
 ) -> Iterator[Scored | Changed | None]:
     """`look` at every row's example and answers, in order; None for one whose mask is empty at this size.
 

@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from attune.images import read_image, read_mask, resize_image
 from models.harmonizer import Harmonizer
 from tasks.evaluation.appearance_probe import Looks, Probe, exchange_surroundings, measure_looks, train_probe
-from tasks.evaluation.haze import Haze, ToneChange, summarize_haze, tone_change
+from tasks.evaluation.haze import Haze, ToneChange, summarize_haze, tone_changes
 from tasks.evaluation.measurements import COMPOSITE, HARMONIZED, NOTICED, VISIBLE
 from tasks.evaluation.methods import Methods, harmonize_batch, harmonizer_alone
 from tasks.evaluation.metrics import change_inside, cie76_inside, squared_errors
@@ -251,9 +251,11 @@ def _measure_composites(
 def _measure_disturbance(methods: Methods, photographs: Sequence[Scene], seed: int) -> dict[str, Disturbance]:
     changes: dict[str, list[_Change]] = {}
     for scene in photographs:
-        for name, answer in _answers(methods, scene).items():
+        answers = _answers(methods, scene)
+        tones = tone_changes(scene.image, answers, scene.mask)
+        for name, answer in answers.items():
             if name != COMPOSITE:  # which changes nothing by what it is
-                changes.setdefault(name, []).append(_change(scene, answer))
+                changes.setdefault(name, []).append(_change(scene, answer, tones.get(name)))
     return {name: _disturbance(each, [scene.group for scene in photographs], seed) for name, each in changes.items()}
 
 
@@ -267,12 +269,10 @@ class _Change:
     tones: ToneChange | None
 
 
-def _change(scene: Scene, answer: Image) -> _Change:
-    _, fmse = squared_errors(answer, scene.image, scene.mask)
-    return _Change(
-        change_inside(scene.image, answer, scene.mask), cie76_inside(scene.image, answer, scene.mask), fmse,
-        tone_change(scene.image, answer, scene.mask),
-    )
+def _change(scene: Scene, answer: Image, tones: ToneChange | None) -> _Change:
+    before, mask = scene.image, scene.mask
+    _, fmse = squared_errors(answer, before, mask)
+    return _Change(change_inside(before, answer, mask), cie76_inside(before, answer, mask), fmse, tones)
 
 
 def _disturbance(changes: Sequence[_Change], groups: Sequence[str], seed: int) -> Disturbance:

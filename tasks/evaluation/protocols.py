@@ -25,12 +25,16 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from attune.images import read_image, read_mask, resize_image
+from tasks.evaluation.looks import LOOKS
+from tasks.evaluation.looks_pairs import SOURCE as LOOKS_SOURCE
+from tasks.evaluation.looks_pairs import looked, looks_rows
 from tasks.evaluation.metrics import HARD_LEVEL
 from tasks.index import read_index
 from tasks.params import Benchmark, Params
 
 EVERYTHING = "*"  # a benchmark's subset: all of the source
 JPEG_QUALITY = 90  # of `lanczos_jpeg`
+PICTURES = ("composite", "mask", "target", "plate")
 
 Pixels = UInt8[np.ndarray, "..."]
 
@@ -54,10 +58,17 @@ class Example:
 def test_rows(params: Params, name: str) -> list[dict[str, Any]]:
     """The index's test rows of the benchmark `name`, sorted by key: pairs, or real composites where its source has no pairs.
 
+    Those of the source `looks` are made of the index's test photographs, as many as `evaluate.looks` says.
     Raises ValueError naming the key and what there is, if there are none.
     """
     benchmark = params.evaluate.benchmarks[name]
     known: Counter[tuple[str, str]] = Counter()
+    if benchmark.source == LOOKS_SOURCE:
+        photographs = read_index(params.paths.index, "photographs", split="test")
+        suitable = [row for row in photographs if benchmark.subset in (EVERYTHING, row["subset"])]
+        if suitable:
+            return looks_rows(suitable, **params.evaluate.looks.model_dump())
+        known.update((LOOKS_SOURCE, row["subset"]) for row in photographs)
     for table in ("pairs", "composites"):
         rows = read_index(params.paths.index, table, split="test")
         found = [row for row in rows if row["source"] == benchmark.source and benchmark.subset in (EVERYTHING, row["subset"])]
@@ -78,18 +89,20 @@ def has_targets(rows: Sequence[Mapping[str, Any]]) -> bool:
 
 def read_example(row: Mapping[str, Any], benchmark: Benchmark, *, max_megapixels: float) -> Example:
     """The images of an index row at the benchmark's size. BadSample (a ValueError) names a file that cannot be read."""
+    found = {name: at_size(image, benchmark) for name, image in read_pictures(row, max_megapixels=max_megapixels).items()}
+    return Example(row, found["composite"], found["mask"], target=found.get("target"), plate=found.get("plate"))
 
-    def read(column: str) -> Pixels | None:
-        if not row.get(column):
-            return None
-        reader = read_mask if column == "mask_path" else read_image
-        image = reader(Path(row[column]), max_megapixels=max_megapixels)
-        return at_size(image, benchmark)
 
-    composite, mask = read("composite_path"), read("mask_path")
-    assert composite is not None
-    assert mask is not None
-    return Example(row, composite, mask, target=read("target_path"), plate=read("plate_path"))
+def read_pictures(row: Mapping[str, Any], *, max_megapixels: float) -> dict[str, Pixels]:
+    """composite and mask of an index row, and target and plate where it has them, at the files' own size. BadSample as `read_example`."""
+    found: dict[str, Pixels] = {}
+    for name in PICTURES:
+        if row.get(f"{name}_path"):
+            read = read_mask if name == "mask" else read_image
+            found[name] = read(Path(row[f"{name}_path"]), max_megapixels=max_megapixels)
+    if row.get("source") == LOOKS_SOURCE:
+        found["composite"] = looked(found["target"], found["mask"], row)
+    return found
 
 
 def at_size(image: Pixels, benchmark: Benchmark) -> Pixels:
@@ -99,10 +112,13 @@ def at_size(image: Pixels, benchmark: Benchmark) -> Pixels:
 
 def describe(benchmark: Benchmark) -> str:
     """The protocol in a sentence, for people."""
-    data = f"{benchmark.source}, {'all sub-sets' if benchmark.subset == EVERYTHING else benchmark.subset}"
+    subsets = "all sub-sets" if benchmark.subset == EVERYTHING else benchmark.subset
+    data = f"Test split of {benchmark.source}, {subsets}"
+    if benchmark.source == LOOKS_SOURCE:
+        data = f"Test photographs, {subsets}, whose object went through one of {len(LOOKS)} photographic looks that no training uses"
     if benchmark.size == "native":
-        return f"Test split of {data}, at the files' own sizes."
-    return f"Test split of {data}, squashed to {benchmark.size} x {benchmark.size} px ({benchmark.resize.replace('_', ', ')})."
+        return f"{data}, at the files' own sizes."
+    return f"{data}, squashed to {benchmark.size} x {benchmark.size} px ({benchmark.resize.replace('_', ', ')})."
 
 
 def _pillow_bilinear(image: Pixels, size: int) -> Pixels:

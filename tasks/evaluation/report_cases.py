@@ -1,18 +1,17 @@
 """The cases of the report's page: pictures at the file's own shape, drawn by the very edit that was measured."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from attune.images import read_image, read_mask, resize_image
+from attune.images import resize_image
 from attune.render import EditArrays
 from models.harmonizer import Harmonizer, ParametricHarmonizer
 from tasks.evaluation.case_files import Case
 from tasks.evaluation.measurements import HARMONIZED, Changed, Scored
-from tasks.evaluation.protocols import Example, read_example
+from tasks.evaluation.protocols import Example, read_example, read_pictures
 from tasks.harmonize import edit_arrays
 from tasks.params import Benchmark
 from tasks.tensors import to_tensor, to_uint8
@@ -72,11 +71,7 @@ def _make_case(label: str, measured: Scored | Changed, model: Harmonizer, benchm
 
 def _pictures(row: Mapping[str, Any], max_megapixels: float) -> dict[str, np.ndarray]:
     """composite, mask, target, and the plate where there is one: at the composite's own aspect, no side over `MAX_SIDE`."""
-    found: dict[str, np.ndarray] = {}
-    for name in ("composite", "mask", "target", "plate"):
-        if row.get(f"{name}_path"):
-            read = read_mask if name == "mask" else read_image
-            found[name] = read(Path(row[f"{name}_path"]), max_megapixels=max_megapixels)
+    found = read_pictures(row, max_megapixels=max_megapixels)
     height, width = found["composite"].shape[:2]
     scale = min(1.0, MAX_SIDE / max(height, width))
     return {name: resize_image(image, max(1, round(height * scale)), max(1, round(width * scale))) for name, image in found.items()}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tasks.evaluation.evaluation_report import Comparison, Leaderboard
-from tasks.evaluation.measurements import COMPOSITE, HARMONIZED, Scored
+from tasks.evaluation.measurements import COMPOSITE, HARMONIZED, TOLD_APART_BY, Scored
 from tasks.evaluation.metrics import do_no_harm_rate
 from tasks.evaluation.report_page.formats import (
     METRIC_HEADS,
@@ -28,7 +28,7 @@ FLAVOUR_NOTES = {
     "masked": "masked: the background's error set to zero, peak 255, as PCT-Net and DCCF measure",
     "issam": "issam: the target's own peak, the soft mask, as iSSAM, CDTNet and DucoNet measure",
 }
-KINDS = {  # columns of the index by which images are told apart
+KINDS = {  # captions, by the columns of `TOLD_APART_BY`
     "subset": "Mean fMSE by sub-set. The mean over all images is not the mean of these.",
     "method": "Mean fMSE by how the composite was made.",
 }
@@ -127,18 +127,21 @@ def buckets_table(methods: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table("Means by the share of the image that the foreground covers.", heads, rows)
 
 
-def kinds_tables(found: Sequence[Scored], other: str | None) -> list[Table]:
-    """Mean fMSE by each column of the index in `KINDS` that tells images apart; other: a method to stand beside ours."""
-    several = [column for column in KINDS if len({scored.row[column] for scored in found}) > 1]
-    return [_kinds_table(found, other, column) for column in several]
+def kinds_tables(found: Sequence[Scored], other: str | None, left: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[Table]:
+    """Mean fMSE by each column of the index that tells images apart.
+
+    other: a method to stand beside ours. left: by column and kind, the interval of the share that ours leaves (`Left`), where it is known.
+    """
+    several = [column for column in TOLD_APART_BY if len({scored.row[column] for scored in found}) > 1]
+    return [_kinds_table(found, other, column, left.get(column, {})) for column in several]
 
 
-def _kinds_table(found: Sequence[Scored], other: str | None, column: str) -> Table:
+def _kinds_table(found: Sequence[Scored], other: str | None, column: str, left: Mapping[str, Mapping[str, float]]) -> Table:
     """Mean fMSE of the images of each kind; `column` of the index tells them apart."""
     shown = [method for method in (COMPOSITE, other, HARMONIZED) if method is not None]
     heads = [
         Head("kind", number=False), Head("images"), *(Head(label_of(method)) for method in shown), Head("of composite's"),
-        Head("better than untouched"),
+        Head("95 %"), Head("better than untouched"),
     ]
     rows = []
     for kind in sorted({str(scored.row[column]) for scored in found}):
@@ -147,6 +150,7 @@ def _kinds_table(found: Sequence[Scored], other: str | None, column: str) -> Tab
         better = do_no_harm_rate([scored.fmse(HARMONIZED) for scored in inside], [scored.fmse(COMPOSITE) for scored in inside])
         rows.append(Line([
             kind, thousands(len(inside)), *(number(means[method], "fmse") for method in shown),
-            fixed(means[HARMONIZED] / max(means[COMPOSITE], 1e-9)), share(better),
+            fixed(means[HARMONIZED] / max(means[COMPOSITE], 1e-9)),
+            f"{fixed(left[kind]['low'])} to {fixed(left[kind]['high'])}" if kind in left else "", share(better),
         ]))
     return Table(KINDS[column], heads, rows)

@@ -38,7 +38,7 @@ def benchmark_view(report: BenchmarkReport, pictures: Sequence[Sequence[Picture]
         "comparison_table": comparison_table(report.comparisons), "flavour_tables": flavour_tables(report.methods),
         "leaderboards": [leaderboard_tables(board) for board in report.leaderboards],
         "buckets_chart": _buckets_chart(report, other), "buckets_table": buckets_table(report.methods),
-        "kinds": kinds_tables(report.found, other),
+        "kinds": kinds_tables(report.found, other, ours["left"]),
         "scatter": _scatter(report, name), "histogram": histogram(shares), "improved": ours["do_no_harm"],
         "median_share": float(np.median(shares)), "worst_share": float(np.quantile(shares, 0.9)),
         "cases": _cases(report.cases, pictures, name, other),
