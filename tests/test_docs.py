@@ -170,6 +170,11 @@ def test_the_reference_of_params_has_a_row_for_every_key() -> None:
     assert len(rows) > 150
 
 
+def test_params_yaml_says_something_of_every_key() -> None:
+    cells = [re.split(r" (?<!\\)\| ", line.strip("| \n")) for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    assert [row[0] for row in cells if not row[3].strip()] == []
+
+
 def rows_of(heading: str) -> list[list[str]]:
     """The rows of the first table below a heading of formats.md."""
     text = (ROOT / "docs/formats.md").read_text()
