@@ -79,6 +79,7 @@ TABLES: dict[str, pa.Schema] = {
     "photographs": PHOTOGRAPHS, "pairs": PAIRS, "retouches": RETOUCHES, "composites": COMPOSITES, "duplicates": DUPLICATES,
     "rejects": REJECTS,
 }
+FOR_MEASURING = frozenset({"realism_labels"})  # sources of real composites that nothing may learn from, or be tuned on
 BATCH_ROWS = 4096  # of which no more stand in memory as Python objects
 
 
@@ -154,3 +155,8 @@ def read_index(folder: Path, name: str, **equal: str) -> list[dict[str, Any]]:
     """The rows of the index table `name` in `folder` whose columns have the values `equal`, sorted by key."""
     filters = [(column, "=", value) for column, value in equal.items()] or None
     return read_table(folder / f"{name}.parquet", TABLES[name], filters)
+
+
+def read_real_composites(folder: Path) -> list[dict[str, Any]]:
+    """The rows of real composites that mining, judges and people may look at: without those of `FOR_MEASURING`."""
+    return [row for row in read_index(folder, "composites") if row["source"] not in FOR_MEASURING]

@@ -42,6 +42,7 @@ from tasks.sources.iharmony4 import COMPOSITES, list_iharmony4
 from tasks.sources.iharmony4 import write_lists as write_layout_lists
 from tasks.sources.photos import list_photos
 from tasks.sources.realhm import list_realhm
+from tasks.sources.realism_labels import list_realism_labels
 from tasks.sources.retouch import list_retouch
 from tasks.sources.starter import list_starter, write_starter
 from tasks.splits import SPLITS
@@ -54,6 +55,7 @@ SOURCES: dict[str, Callable[[Params], Candidates]] = {
     "realhm": list_realhm,
     "retouch": list_retouch,
     "composites": list_composites,
+    "realism_labels": list_realism_labels,
 }
 OURS = (RejectReason.SYNTHESIS_FAILED.value, RejectReason.LEAK.value)  # reasons that no fault of what was brought gives
 TOOLS = ("numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg")  # whose versions the tables name

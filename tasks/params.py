@@ -19,7 +19,7 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Quality = Annotated[int, Field(ge=50, le=100)]
 Side = Annotated[int, Field(ge=16, le=4096)]
 Domain = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]  # it names a stage and a folder
-SourceName = Literal["starter", "photos", "coco", "iharmony4", "realhm", "retouch", "composites"]
+SourceName = Literal["starter", "photos", "coco", "iharmony4", "realhm", "retouch", "composites", "realism_labels"]
 
 
 # Workers, memory, and how often progress is saved or shown: they change how fast a stage is, never what comes out.
@@ -90,7 +90,7 @@ class Synthesis(Section):
 
 class Ingest(Section):
     sources: list[SourceName]
-    folders: dict[Literal["photos", "coco", "iharmony4", "realhm", "retouch", "composites"], Path]
+    folders: dict[Literal["photos", "coco", "iharmony4", "realhm", "retouch", "composites", "realism_labels"], Path]
     max_reject_fraction: Share
     max_megapixels: Positive
     min_side: Count

@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.rejects import BadSample, RejectReason
+from tasks.evaluation.human_labels import JUDGEMENTS
+from tasks.index import FOR_MEASURING
 from tasks.sources.composites import list_composites
 from tasks.sources.iharmony4 import CompositeName, list_iharmony4, parse_name, read_lists, write_lists
 from tasks.sources.listing import check_inside, safe_key
 from tasks.sources.photos import list_photos
+from tasks.sources.realism_labels import list_realism_labels
 from tasks.sources.retouch import list_retouch
 from tasks.splits import SPLITS, check_groups, choose_split
 
@@ -388,3 +391,20 @@ def test_real_composites_share_a_group_with_their_background(raw, params):
     assert sorted(reject.reason.value for reject in candidates.rejects) == ["missing", "outside"]
     (raw / "real_composites" / "list.csv").unlink()
     assert [one.group for one in list_composites(params).composites] == ["composites/a", "composites/b"]
+
+
+def test_judged_pictures_stand_in_the_test_split_by_what_people_said(raw, params):
+    folder = raw / "realism_labels"
+    touch(folder, *(f"images/{name}.jpg" for name in "abcd"), *(f"masks/{name}.png" for name in "abcd"))
+    rows = ("name,label,object", "a,unrealistic,car", "b,realistic,tree", "c,real,car", "d,nice,car", "../a,real,car", "a,real,car")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    candidates = list_realism_labels(params)
+    assert [(one.subset, one.split, one.label) for one in candidates.composites] == [
+        ("unrealistic", "test", "car"), ("realistic", "test", "tree"), ("natural", "test", "car"),
+    ]
+    assert {one.subset for one in candidates.composites} == set(JUDGEMENTS)
+    assert {one.source for one in candidates.composites} == FOR_MEASURING
+    assert sorted(reject.reason for reject in candidates.rejects) == ["bad_name", "duplicate", "outside"]
+    (folder / "labels.csv").unlink()
+    with pytest.raises(ValueError, match=r"ingest.folders.realism_labels: no file .*labels.csv"):
+        list_realism_labels(params)

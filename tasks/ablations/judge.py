@@ -19,7 +19,7 @@ from tasks.ablations.plans import CellPlan, with_values
 from tasks.checkpoints import load_model, save_model
 from tasks.evaluation.methods import Methods
 from tasks.evaluation.protocols import Example, read_example
-from tasks.index import read_index
+from tasks.index import read_index, read_real_composites
 from tasks.loader import Decoded, iter_composite_batches
 from tasks.params import Benchmark, Params
 from tasks.sample import CompositeBatch
@@ -71,7 +71,7 @@ def judge_composites(params: Params, judge: Discriminator, methods: Methods) -> 
     Under `NATURAL` that of the test photographs and their own masks, untouched: what the goal is on the judge's scale.
     """
     means: dict[str, list[float]] = {}
-    for examples in _examples(params, read_index(params.paths.index, "composites")):
+    for examples in _examples(params, read_real_composites(params.paths.index)):
         answers = methods.predict(examples)
         for example, answer in zip(examples, answers, strict=True):
             answer |= {name: baseline(example.composite, example.mask) for name, baseline in methods.baselines.items()}

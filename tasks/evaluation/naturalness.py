@@ -26,7 +26,7 @@ from tasks.evaluation.measurements import COMPOSITE, HARMONIZED, NOTICED, VISIBL
 from tasks.evaluation.methods import Methods, harmonize_batch, harmonizer_alone
 from tasks.evaluation.metrics import change_inside, cie76_inside, squared_errors
 from tasks.evaluation.statistics import auc_interval, auc_of, bootstrap_interval, bootstrap_median
-from tasks.index import read_index
+from tasks.index import read_index, read_real_composites
 from tasks.params import Params
 from tasks.seeds import numpy_generator
 from tasks.shards import MANIFEST, ShardFolder, decode_composite
@@ -166,7 +166,7 @@ def _photographs(params: Params, split: str, wanted: int, labels: frozenset[str]
 
 def _real_composites(params: Params) -> tuple[str, list[Scene], frozenset[str] | None]:
     """Whose they are, the real composites, and the labels of their objects; None where they are the photographs' own."""
-    brought, wanted = read_index(params.paths.index, "composites"), params.evaluate.naturalness_images
+    brought, wanted = read_real_composites(params.paths.index), params.evaluate.naturalness_images
     if brought:
         found = _read_some(brought, "composite_path", params, wanted=wanted, name="composites")
         return "brought", found, frozenset(row["label"] for row in brought if row["label"])

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from attune.images import read_image, read_mask
-from tasks.index import read_index
+from tasks.index import read_real_composites
 from tasks.mining.compositing import to_frame
 from tasks.mining.gap import GAP_NAMES, measure_gap
 from tasks.params import Params
@@ -31,7 +31,7 @@ def gaps_of_brought(params: Params) -> Float[np.ndarray, "N 5"]:
         return _gaps([(to_frame(image, size), to_frame(mask, size))], params)
 
     with ThreadPoolExecutor(params.mine.num_workers) as pool:
-        return _joined(pool.map(measure, read_index(params.paths.index, "composites")))
+        return _joined(pool.map(measure, read_real_composites(params.paths.index)))
 
 
 def gaps_of_mined(params: Params, shards: Sequence[ShardInfo]) -> Float[np.ndarray, "N 5"]:

@@ -12,7 +12,7 @@ from attune.files import clear_folder, write_bytes
 from attune.images import encode_png, read_image, read_mask, resize_image, shrink_to
 from tasks.evaluation.methods import Methods
 from tasks.evaluation.protocols import Example
-from tasks.index import read_index, read_table
+from tasks.index import read_index, read_real_composites, read_table
 from tasks.mining.recipes import RECIPES, render_recipe
 from tasks.params import Params
 from tasks.seeds import numpy_generator
@@ -54,7 +54,7 @@ def write_study_pictures(params: Params, methods: Methods, folder: Path, advance
 def _real_composites(params: Params) -> tuple[list[Row], Callable[[Row], Example]]:
     """The rows of all real composites there are, and how one becomes an example."""
     limit, side = params.ingest.max_megapixels, params.study.max_side
-    brought = read_index(params.paths.index, "composites")
+    brought = read_real_composites(params.paths.index)
     if brought:
         def read(row: Row) -> Example:
             composite = shrink_to(read_image(Path(row["composite_path"]), max_megapixels=limit), side)
