@@ -1,6 +1,5 @@
 """A folder of composites harmonized: matched with masks by stem, two at a time, resumable, a bad file reported and the rest done."""
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -8,12 +7,14 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-from attune.chosen_model import MODEL_FILE, find_model, load_model
+from attune.chosen_model import choose_model
 from attune.files import read_json, write_json
 from attune.harmonizing import Job, Settings, harmonize_file
+from attune.model_files import read_model
 from attune.photo import SUFFIXES
 from attune.photo_files import read_header, read_mask_size
 from attune.photo_harmonizing import check_mask_shape
+from attune.prediction import load_model
 from attune.unit_keys import unit_key
 
 RECORD = ".attune.json"  # in the folder of results: what they were made with
@@ -76,7 +77,7 @@ def run_batch(plan: Plan, folders: Folders, settings: Settings, *, num_jobs: int
     Only so many pictures as are worked on are in memory. Raises ValueError at once if there is no model to do it with.
     """
     if any(job.params is None or not job.params.exists() for job in plan.jobs):
-        load_model(settings.model or find_model(None))
+        load_model(settings.model or choose_model(None).path)
     write_json(folders.out / RECORD, {"settings": _fingerprint(settings, folders)})
     waiting, running = iter(plan.jobs), dict[Future[object], Job]()
     with ThreadPoolExecutor(num_jobs) as pool:
@@ -149,7 +150,7 @@ def _fingerprint(settings: Settings, folders: Folders) -> str:
     """What must not change between the pictures of one folder of results."""
     chosen = asdict(settings) | {"threads": 0, "plates": folders.plates is not None, "params": str(folders.params)}
     if settings.model is not None:
-        chosen["model"] = hashlib.sha256((settings.model / MODEL_FILE).read_bytes()).hexdigest()
+        chosen["model"] = read_model(settings.model).sha256
     return unit_key(run_batch, chosen)
 
 

@@ -1,66 +1,65 @@
-"""Which trained harmonizer the command line uses: a folder, a registered version, or by default the one that `make pipeline` trained."""
+"""Which released model is used: one that is named (a folder, a file, an alias of the workshop's registry), else the one in the package."""
 
-from functools import cache
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tasks.harmonize import TorchPredictor
+from attune.model_files import find_model_json
 
-PROJECT = Path(__file__).resolve().parents[1]
-PARAMS, MODEL_FILE, CONFIG_FILE = "params.yaml", "model.pt", "config.json"
+PACKAGE = Path(__file__).resolve().parent
+EMBEDDED = PACKAGE / "weights" / "default.json"
+REGISTRY = Path("flows", "registry.py")  # in a checkout of the workshop
 
 
-def find_model(reference: str | None) -> Path:
-    """The folder with `model.pt` and `config.json` that `reference` names.
+@dataclass(frozen=True)
+class ChosenModel:
+    """A released model, and why it is this one."""
 
-    None: the one that the main command trains, in the project around the current folder, or in the one that this program belongs to. A path
-    (with a slash, or of something that exists): that folder, or that `model.pt`'s. Anything else: an alias or a number of the registry.
+    path: Path  # of its JSON
+    origin: str
+
+
+def choose_model(reference: str | None) -> ChosenModel:
+    """The model that `reference` names.
+
+    None: the one inside the package. A path (with a slash, or of something that exists): that folder or file. Anything else: an alias or a
+    number of the registry, where this is run from a checkout of the workshop.
     Raises ValueError saying what is missing and what to do.
     """
     if reference is None:
-        return _trained_model()
+        if not EMBEDDED.is_file():
+            raise ValueError("this installation holds no model (the package was built without weights): name one with --model")
+        return ChosenModel(EMBEDDED, "embedded in the package")
     path = Path(reference).expanduser()
-    if "/" not in reference and not path.exists():
-        from flows.registry import fetch_model
-
-        return fetch_model(reference)
-    folder = path.parent if path.name in (MODEL_FILE, CONFIG_FILE) else path
-    if not (folder / CONFIG_FILE).is_file() or not (folder / MODEL_FILE).is_file():
-        raise ValueError(f"--model {reference}: no {MODEL_FILE} with {CONFIG_FILE} there")
-    return folder
+    if "/" in reference or path.exists():
+        try:
+            return ChosenModel(find_model_json(path), "named by --model")
+        except ValueError as error:
+            raise ValueError(f"--model {reference}: {error}") from error
+    return ChosenModel(find_model_json(_registered(reference)), f"version {reference!r} of the registry")
 
 
-@cache
-def load_model(folder: Path) -> "TorchPredictor":
-    """The harmonizer of a folder, loaded once."""
-    from tasks.harmonize import TorchPredictor
-    from tasks.harmonizer_files import load_harmonizer
+def ask_registry(*arguments: str) -> str:
+    """The last line that the workshop's registry answers, in a process of its own: this package imports nothing of the workshop.
 
-    return TorchPredictor(load_harmonizer(folder)[0])
-
-
-def _trained_model() -> Path:
-    here = Path.cwd()
-    roots = [folder for folder in (here, *here.parents) if _is_project(folder)][:1] or [PROJECT]
-    folder = roots[0] / _harmonizer_path(roots[0])
-    if not (folder / CONFIG_FILE).is_file():
-        raise ValueError(
-            f"no trained model yet ({folder} is empty): `make pipeline` in {roots[0]} trains one in minutes; or name one with --model"
-        )
-    return folder
+    Raises ValueError with the registry's own words, or if there is no workshop around the current folder or this package.
+    """
+    roots = [folder for folder in (Path.cwd(), *Path.cwd().parents, PACKAGE.parent) if (folder / REGISTRY).is_file()]
+    if not roots:
+        raise ValueError("aliases and numbers are of the workshop's registry, and there is no checkout of it here")
+    paths = os.pathsep.join([str(roots[0]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "flows.registry", *arguments]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False)
+    said = [line for line in (done.stdout if done.returncode == 0 else done.stderr or done.stdout).splitlines() if line.strip()]
+    if done.returncode != 0 or not said:
+        raise ValueError(said[-1].removeprefix("registry: ") if said else "the registry gave no answer")
+    return said[-1]
 
 
-def _is_project(folder: Path) -> bool:
-    return (folder / PARAMS).is_file() and (folder / "dvc.yaml").is_file()
-
-
-def _harmonizer_path(root: Path) -> Path:
-    """`paths.harmonizer` of the project's params: the one home of that value."""
-    import yaml
-
-    path = root / PARAMS
+def _registered(reference: str) -> Path:
     try:
-        return Path(yaml.safe_load(path.read_text())["paths"]["harmonizer"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: paths.harmonizer cannot be read ({type(error).__name__})") from error
+        return Path(ask_registry("path", reference))
+    except ValueError as error:
+        raise ValueError(f"--model {reference}: no such file or folder; {error}") from error

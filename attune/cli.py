@@ -1,6 +1,6 @@
 """The command line `attune`: harmonize pictures, export an edit for other tools, check the installation.
 
-Torch, OpenCV and numba are imported where a command needs them: `attune --help` answers at once.
+OpenCV, ONNX Runtime and numba are imported where a command needs them: `attune --help` answers at once.
 """
 
 import os
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     Image.MAX_IMAGE_PIXELS = None  # --max-megapixels is the limit, and refuses where Pillow only warns
     warnings.filterwarnings("ignore", module="PIL")  # remarks on damaged metadata, which are kept as they are
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a damaged file is reported by us, once
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # torch's idle threads would spin on the cores that decode and encode
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # idle threads of OpenMP would spin on the cores that decode and encode
     try:
         app(arguments)
     except (ValueError, OSError) as error:
@@ -73,7 +73,7 @@ Mask = Annotated[Path | None, typer.Argument(help="White where the object is, so
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The result. Its suffix chooses the format; a folder in the batch form.")]
 Plate = Annotated[Path | None, typer.Option(help="The background without the object, for models that take one.")]
 Model = Annotated[
-    str | None, typer.Option(help="A folder, or an alias ('champion') or number of the registry. Default: what `make pipeline` trained.")
+    str | None, typer.Option(help="A released model: its folder or .onnx file. In the workshop also an alias of its registry.")
 ]
 Limit = Annotated[float, typer.Option(min=0.001, max=4000, help="Larger pictures are refused.")]
 Quality = Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP. Default: the composite's own.")]
@@ -236,9 +236,9 @@ def _harmonize_folder(
 def _with_model(settings: "Settings", model: str | None, *, wanted: bool) -> Any:
     from dataclasses import replace
 
-    from attune.chosen_model import find_model
+    from attune.chosen_model import choose_model
 
-    return replace(settings, model=find_model(model)) if wanted or model is not None else settings
+    return replace(settings, model=choose_model(model).path) if wanted or model is not None else settings
 
 
 def _summary(verb: str, num_done: int, num_finished: int, num_faults: int) -> None:

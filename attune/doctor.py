@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from attune.chosen_model import find_model, load_model
+from attune.chosen_model import ask_registry, choose_model
+from attune.prediction import load_model
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_GB = 2.0
@@ -29,8 +30,8 @@ class Finding:
 def examine(model: str | None) -> Iterator[Finding]:
     """Look at each part in turn. model: as `--model`."""
     checks: dict[str, Callable[[], Finding]] = {
-        "python": _python, "torch": _torch, "kernel": _kernel, "formats": _formats, "model": lambda: _model(model), "registry": _registry,
-        "disk": _disk,
+        "python": _python, "runtime": _runtime, "kernel": _kernel, "formats": _formats, "model": lambda: _model(model),
+        "registry": _registry, "disk": _disk,
     }
     for part, check in checks.items():
         try:
@@ -44,12 +45,11 @@ def _python() -> Finding:
     return Finding("python", "ok" if sys.version_info >= LEAST_PYTHON else "FAIL", said)
 
 
-def _torch() -> Finding:
-    import torch
+def _runtime() -> Finding:
+    import onnxruntime
 
-    total = float(torch.ones(64, 64).matmul(torch.ones(64, 64)).sum())
-    said = f"{version('torch')}, {torch.get_num_threads()} threads, {'CUDA' if torch.cuda.is_available() else 'CPU'}"
-    return Finding("torch", "ok" if total == 64.0**3 else "FAIL", said)
+    providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+    return Finding("runtime", "ok", f"ONNX Runtime {version('onnxruntime')} ({providers})")
 
 
 def _kernel() -> Finding:
@@ -94,26 +94,20 @@ def _formats() -> Finding:
 
 def _model(reference: str | None) -> Finding:
     try:
-        folder = find_model(reference)
-        config = load_model(folder).config
+        chosen = choose_model(reference)
+        file = load_model(chosen.path).file
     except ValueError as error:
         return Finding("model", "FAIL", str(error))
-    if not config.is_parametric:
-        return Finding("model", "FAIL", f"{folder}: architecture {config.architecture!r} predicts no edit to apply at any size")
-    plate = ", takes a plate (--plate)" if config.plate else ""
-    return Finding("model", "ok", f"{folder}: {config.architecture}, sees {config.size} px{plate}")
+    steps = ", ".join(step.name for step in file.operators)
+    plate = ", takes a plate (--plate)" if file.plate else ""
+    return Finding("model", "ok", f"{chosen.path}, {chosen.origin}: sees {file.size} px, predicts {steps}{plate}")
 
 
 def _registry() -> Finding:
-    from flows.registry import list_versions
-
     try:
-        versions = list_versions()
-    except Exception as error:  # a server that does not answer fails in its own ways
-        said = " ".join(str(error).split())
-        return Finding("registry", "note", f"not reachable, so --model takes folders only ({said})")
-    champion = next((str(found.number) for found in versions if found.is_champion), "none")
-    return Finding("registry", "ok", f"{len(versions)} versions, champion: {champion}")
+        return Finding("registry", "ok", ask_registry('champion'))
+    except ValueError as error:
+        return Finding("registry", "note", f"--model takes folders and files only ({error})")
 
 
 def _disk() -> Finding:

@@ -1,7 +1,7 @@
 """An edit as a person handles it: weaker or stronger, a curve drawn by hand, saved as JSON and read back to the last bit."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from attune.files import read_json, write_json
+from attune.model_files import OperatorOutput
 from attune.render import EditArrays, ShadingMode
 
 CHANNELS = ("red", "green", "blue")
@@ -19,6 +20,7 @@ HAND_LEVELS = 255  # a curve drawn by hand has its points at 8-bit levels
 FORMAT, VERSION = "attune edit", 1
 MAX_FILE_BYTES = 16 << 20
 MAX_KNOTS, MAX_GRID = 65536, 1024
+OPERATORS = ("curves", "shading")  # of an edit, in the order in which they are applied
 
 Points = tuple[tuple[int, int], ...]  # (input, output) in 8-bit levels, inputs rising
 
@@ -70,6 +72,15 @@ def parse_points(text: str, *, name: str) -> Points:
     if any(left[0] >= right[0] for left, right in pairwise(points)):
         raise ValueError(f"{name}: the inputs of {text!r} must rise from point to point")
     return tuple(points)
+
+
+def edit_of_outputs(operators: Sequence[OperatorOutput], outputs: Sequence[np.ndarray]) -> EditArrays:
+    """The edit of one picture from what a released model puts out for each operator. ValueError for operators that nobody here applies."""
+    found = {step.name: (step.settings, np.asarray(output, np.float64)) for step, output in zip(operators, outputs, strict=True)}
+    if tuple(found) != OPERATORS:
+        raise ValueError(f"the model's operators are {', '.join(found)}; this program applies {', '.join(OPERATORS)}, in this order")
+    (_, curves), (settings, logits) = (found[name] for name in OPERATORS)
+    return EditArrays(curves, logits, _mode(settings.get("mode")), float(settings["limit"]))
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attune.chosen_model import find_model, load_model
+from attune.chosen_model import choose_model
 from attune.edits import Points, adjust_edit, read_edit, write_edit
 from attune.files import write_bytes
 from attune.images import MaskImage
@@ -13,6 +13,7 @@ from attune.photo import Photo
 from attune.photo_files import read_photo, read_photo_mask, read_photo_plate
 from attune.photo_harmonizing import fit_mask, predict_photo_edit, render_photo
 from attune.photo_writing import encode_photo, format_of
+from attune.prediction import load_model
 from attune.render import EditArrays
 
 
@@ -20,7 +21,7 @@ from attune.render import EditArrays
 class Settings:
     """What is the same for every picture of a command."""
 
-    model: Path | None = None  # its folder; None is the one that the main command trained
+    model: Path | None = None  # of a released model; None is the one inside the package
     strength: float = 1.0
     shading: float = 1.0
     curves: Mapping[str, Points] = field(default_factory=dict)
@@ -71,7 +72,7 @@ def proposed_edit(job: Job, photo: Photo, mask: MaskImage, settings: Settings) -
     """The edit of `job.params` where that file is there, else the model's."""
     if job.params is not None and job.params.exists():
         return read_edit(job.params)
-    model = load_model(settings.model or find_model(None))
+    model = load_model(settings.model or choose_model(None).path)
     plate = read_photo_plate(job.plate, max_megapixels=settings.max_megapixels) if job.plate is not None else None
     try:
         return predict_photo_edit(model, photo, mask, plate=plate)

@@ -1,7 +1,6 @@
 """A file's picture harmonized in its own encoding: colour profile, transparency and grey seen to."""
 
 from dataclasses import replace
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -10,31 +9,23 @@ from attune.color_profiles import carry_edit, to_srgb
 from attune.edits import grey_edit
 from attune.images import MaskImage, RgbImage
 from attune.photo import Photo
+from attune.prediction import Model
 from attune.render import EditArrays, Levels, MaskLevels, render_edit
-from attune.shrinking import OVERSAMPLING, shrink_levels
+from attune.shrinking import halved, in_eight_bits
 
 
-class Predictor(Protocol):
-    """What proposes an edit."""
-
-    @property
-    def size(self) -> int:
-        """px, square: where edits are predicted."""
-
-    def predict_edit(self, composite: Levels, mask: MaskLevels, *, plate: Levels | None = None) -> EditArrays:
-        """The edit for the foreground of `composite`; ValueError if the pictures do not belong together or hold nothing to harmonize."""
-
-
-def predict_photo_edit(model: Predictor, photo: Photo, mask: MaskImage, *, plate: RgbImage | None = None) -> EditArrays:
+def predict_photo_edit(model: Model, photo: Photo, mask: MaskImage, *, plate: RgbImage | None = None) -> EditArrays:
     """The edit for a file's picture, in the file's own encoding: the network sees it in sRGB, over white where it is transparent.
 
     mask: of the picture's size. plate: sRGB, of any size. A grey picture gets an edit that keeps it grey. Errors as the model's.
     """
     if photo.pixels.shape[:2] != mask.shape:
         raise ValueError(f"picture {photo.pixels.shape} and mask {mask.shape} do not belong together")
-    side = OVERSAMPLING * model.size
-    small = shrink_levels(photo.pixels, side) if photo.alpha is None else _over_white(photo.pixels, photo.alpha, side)
-    edit = model.predict_edit(to_srgb(small, photo.metadata.icc), shrink_levels(mask, side), plate=plate)
+    seen = photo.pixels if photo.alpha is None else _over_white(photo.pixels, photo.alpha)
+    small = halved(seen, model.size)
+    if photo.metadata.icc is not None:
+        small = to_srgb(in_eight_bits(small), photo.metadata.icc)
+    edit = model.predict_edit(small, halved(mask, model.size), plate=plate)
     carried = carry_edit(edit, photo.metadata.icc)
     return grey_edit(carried) if photo.grey else carried
 
@@ -66,8 +57,8 @@ def check_mask_shape(mask: tuple[int, int], picture: tuple[int, int], *, name: s
         raise ValueError(f"{name}: the mask is {wide}x{tall} px and the picture {width}x{height}: of another shape (turned, or cropped?)")
 
 
-def _over_white(pixels: Levels, alpha: MaskLevels, side: int) -> np.ndarray:
-    """The picture as it is seen on white, shrunk: what lies below full transparency must not bleed into its surroundings."""
+def _over_white(pixels: Levels, alpha: MaskLevels) -> np.ndarray:
+    """The picture as it is seen on white: what lies below full transparency must not bleed into its surroundings."""
     weights = alpha.astype(np.float32) / np.float32(np.iinfo(alpha.dtype).max)
     white = np.float32(np.iinfo(pixels.dtype).max)
-    return shrink_levels(np.rint(white + (pixels - white) * weights[..., None]).astype(pixels.dtype), side)
+    return np.asarray(np.rint(white + (pixels - white) * weights[..., None]).astype(pixels.dtype))

@@ -1,11 +1,11 @@
 """The registry of released harmonizers, in MLflow: numbered versions, of which one is the champion.
 
-    python -m flows.registry list | champion | promote N | rollback
+    python -m flows.registry list | champion | path N | promote N | rollback
 
-A version keeps its model (a state dict and a config), the code that runs it, pinned requirements, what it was made of (tags) and its card.
-Two aliases: `challenger` is the version that was registered last and is not the champion; `champion` is the one in use. Moving the alias
-`champion` is one write: a reader sees the old champion or the new one. What it moved away from is noted before with the version that it
-moves to, so that `rollback` needs no other memory.
+A version keeps its model (a state dict and a config, and the file that runs without torch), the code that runs it, pinned requirements,
+what it was made of (tags) and its card. Two aliases: `challenger` is the version that was registered last and is not the champion;
+`champion` is the one in use. Moving the alias `champion` is one write: a reader sees the old champion or the new one. What it moved away
+from is noted before with the version that it moves to, so that `rollback` needs no other memory.
 """
 
 import argparse
@@ -35,7 +35,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 PREVIOUS = "previous_champion"  # tag: the champion that a version took over from; empty for the first
 FOLDER = "artifacts/harmonizer"  # of a logged model: what `load_harmonizer` reads
 # What the served model's code imports: pinned with each version as installed where it was registered.
-REQUIREMENTS = ("jaxtyping", "mlflow", "numba", "numpy", "opencv-python-headless", "pandas", "pillow", "simplejpeg", "torch")
+REQUIREMENTS = ("jaxtyping", "mlflow", "numba", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "simplejpeg")
 
 
 @dataclass(frozen=True)
@@ -205,11 +205,12 @@ def _save_pyfunc(path: Path, folder: Path) -> None:
     inputs = [ColSpec(DataType.binary, "composite"), ColSpec(DataType.binary, "mask"), ColSpec(DataType.binary, "plate", required=False)]
     root = Path(__file__).parents[1]
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
+        code = shutil.copytree(root / "attune", Path(temporary, "attune"), ignore=shutil.ignore_patterns("weights", "__pycache__"))
         warnings.filterwarnings("ignore", message="[\\s\\S]*Add type hints")  # the signature is given
         pyfunc.save_model(
             path, python_model=str(root / "flows/served_model.py"), artifacts={"harmonizer": str(folder.absolute())},
-            code_paths=[str(root / package) for package in ("attune", "models", "tasks")],
+            code_paths=[str(code)],
             signature=ModelSignature(Schema(inputs), Schema([ColSpec(DataType.binary, "harmonized")])),
             input_example=pd.DataFrame([example_input()]), pip_requirements=pinned_requirements(),
         )
@@ -252,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("list", help="every version, newest first")
     commands.add_parser("champion", help="who it is; exit code 1 if there is none")
     commands.add_parser("promote", help="make a version the champion").add_argument("version", type=int)
+    commands.add_parser("path", help="the folder that holds a version's files").add_argument("version", help="an alias or a number")
     commands.add_parser("rollback", help="give the title back to the champion before this one")
     chosen = parser.parse_args(arguments)
     with faults_as_lines("registry"):
@@ -259,6 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_versions(list_versions())
         elif chosen.command == "champion":
             console.print(f"version {need_champion().number} is the champion")
+        elif chosen.command == "path":
+            console.print(str(fetch_model(chosen.version)), soft_wrap=True)
         elif chosen.command == "promote":
             before = promote(chosen.version)
             refused = find_version(str(chosen.version)).tags.get("gate") == "refused"

@@ -1,7 +1,7 @@
 """The released harmonizer as MLflow runs it: encoded composites and masks in, encoded harmonized images out, each of any size.
 
-MLflow keeps this file's text with the model and runs it where the model is loaded ("models from code"); what it holds besides are a state
-dict and a config, read with `weights_only`. Nothing is unpickled.
+MLflow keeps this file's text with the model and runs it where the model is loaded ("models from code"); what it holds besides is the
+released model, an ONNX file and a JSON file. Nothing is unpickled, and torch is not needed.
 """
 
 from pathlib import Path
@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from attune.images import decode_image, decode_mask, encode_png
-from tasks.harmonize import harmonize_image
-from tasks.harmonizer_files import load_harmonizer
+from attune.prediction import load_model
+from attune.render import render_edit
 
 MAX_MEGAPIXELS = 60.0  # of one image; a larger one is refused before any of its pixels is decoded
 MAX_FILE_BYTES = 256 << 20  # of one encoded image
@@ -29,7 +29,7 @@ class ServedHarmonizer(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         """Load the model's folder."""
-        self.model, _ = load_harmonizer(Path(context.artifacts["harmonizer"]))
+        self.model = load_model(Path(context.artifacts["harmonizer"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """The harmonized images. An error of a row refuses the request, and names row and column: MLflow answers 400."""
@@ -51,7 +51,7 @@ class ServedHarmonizer(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         if isinstance(row.get("plate"), bytes):
             plate = decode_image(_file(number, "plate", row), name=f"row {number}, plate", max_megapixels=MAX_MEGAPIXELS)
         try:
-            return encode_png(harmonize_image(self.model, composite, mask, plate=plate))
+            return encode_png(render_edit(composite, mask, self.model.predict_edit(composite, mask, plate=plate)))
         except ValueError as error:
             raise ValueError(f"row {number}: {error}") from error
 

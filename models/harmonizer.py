@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from models.curves import apply_curves, identity_curves
+from models.resizing import squash_area
 from models.shading import NO_SHADING, ShadingMode, apply_shading, check_shading_limit, shading_map
 
 EditParts = Literal["both", "curves", "shading"]
@@ -144,10 +144,7 @@ class ParametricHarmonizer(Harmonizer):
 
     def squash(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C size size"]:
         """`image` at `config.size` square: itself where it has that size."""
-        size = self.config.size
-        if image.shape[-2:] == (size, size):
-            return image
-        return interpolate(image, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+        return squash_area(image, self.config.size)
 
 
 class TwoNetHarmonizer(ParametricHarmonizer):

@@ -1,18 +1,16 @@
 """A picture of any size harmonized by a trained model: the edit is predicted at the network's size and applied at the picture's own."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from attune.edits import adjust_edit
+from attune.prediction import network_inputs
 from attune.render import EditArrays, Levels, MaskLevels, render_edit
-from attune.shrinking import OVERSAMPLING, shrink_levels
 from models.architectures import parametric_architectures
-from models.harmonizer import Edit, Harmonizer, HarmonizerConfig, ParametricConfig, ParametricHarmonizer
-from tasks.tensors import to_tensor
-
-FAINTEST = 1 / 255  # a mask that is fainter everywhere at the network's size holds nothing to harmonize
+from models.harmonizer import Edit, Harmonizer, ParametricConfig, ParametricHarmonizer
 
 
 def harmonize_image(
@@ -37,49 +35,31 @@ def predict_edit(model: Harmonizer, composite: Levels, mask: MaskLevels, *, plat
             f"the model's architecture is {model.config.architecture!r}: it paints pixels at its own size and predicts no edit that could "
             f"be applied at another; {' and '.join(parametric_architectures())} do"
         )
-    if composite.shape != (*mask.shape, 3) or mask.size == 0:
-        raise ValueError(f"composite {composite.shape} and mask {mask.shape} do not belong together")
-    if model.config.plate and plate is None:
-        raise ValueError("this model needs a plate: the clean background of the composite, without the object")
-    pictures = [composite, mask] if plate is None or not model.config.plate else [composite, mask, plate]
-    tensors = [to_tensor(shrink_levels(picture, OVERSAMPLING * model.config.size)) for picture in pictures]
-    if not tensors[1].max() > FAINTEST:
-        raise ValueError("the mask holds no foreground (or too little of it to be seen at the network's size)")
-    if tensors[1].min() > 1 - FAINTEST and len(tensors) == 2:
-        raise ValueError("the mask covers the whole picture: no background is left that the foreground could be made to fit")
+    inputs = network_inputs(composite, mask, plate, model.config.size, takes_plate=model.config.plate)
     with torch.inference_mode():
-        return edit_arrays(model.predict(*tensors), model.config)
-
-
-@dataclass(frozen=True)
-class TorchPredictor:
-    """A trained model as `attune.photo_harmonizing` asks it for edits."""
-
-    model: Harmonizer
-
-    @property
-    def config(self) -> HarmonizerConfig:
-        """The model's shape."""
-        return self.model.config
-
-    @property
-    def size(self) -> int:
-        """px, square: where edits are predicted."""
-        return self.model.config.size
-
-    def predict_edit(self, composite: Levels, mask: MaskLevels, *, plate: Levels | None = None) -> EditArrays:
-        """As the function of this name."""
-        return predict_edit(self.model, composite, mask, plate=plate)
+        return edit_arrays(model.predict(**{name: torch.from_numpy(picture) for name, picture in inputs.items()}), model.config)
 
 
 def edit_arrays(edit: Edit, config: ParametricConfig, *, index: int = 0) -> EditArrays:
-    """The edit of one image of a batch, as arrays.
+    """The edit of one image of a batch, as arrays."""
+    numbers = edit_outputs(Edit(*(tensor[index : index + 1].detach().cpu().double() for tensor in vars(edit).values())), config)
+    return EditArrays(numbers["curves"][0].numpy(), numbers["shading"][0].numpy(), config.shading, config.shading_limit)
+
+
+def edit_outputs(edit: Edit, config: ParametricConfig) -> dict[str, Tensor]:
+    """The numbers of each operator as the tool takes them, by name, in the order in which they are applied.
 
     Curves of the published model have their knots at half pixels and are flat beyond them; twice as many spans hold the same curve.
     """
-    curves, logits = (tensor[index].detach().cpu().double().numpy() for tensor in (edit.curves, edit.shading_logits))
+    curves = edit.curves
     if config.published:
-        knots = curves.shape[1]
+        knots = curves.shape[2]
         inputs, at = np.linspace(0.0, 1.0, 2 * knots + 1), (np.arange(knots) + 0.5) / knots
-        curves = np.stack([np.interp(inputs, at, curve) for curve in curves])
-    return EditArrays(curves, logits[0], config.shading, config.shading_limit)
+        shares = np.stack([np.interp(inputs, at, unit) for unit in np.eye(knots)])
+        curves = curves @ torch.from_numpy(shares).to(curves)
+    return {"curves": curves, "shading": edit.shading_logits[:, 0]}
+
+
+def operator_settings(config: ParametricConfig) -> dict[str, dict[str, Any]]:
+    """What is the same for every picture, by operator, in the order of `edit_outputs`."""
+    return {"curves": {}, "shading": {"mode": config.shading, "limit": config.shading_limit}}

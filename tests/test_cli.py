@@ -10,42 +10,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageCms, ImageEnhance
-from shapes import shape_of
+from released_models import write_released_model
 
-import flows.registry
 from attune import batch, chosen_model, harmonizing
 from attune.cli import main, parse_size
 from attune.color_profiles import to_srgb
 from attune.photo import Coding, Metadata, Photo
 from attune.photo_files import read_photo, read_photo_mask
 from attune.photo_writing import write_photo
-from models.architectures import config_as_saved
-from models.harmonizer import build_harmonizer
-from tasks import checkpoints
-from tasks.harmonize import harmonize_image
-from tasks.harmonizer_files import load_harmonizer
+from attune.prediction import load_model
+from attune.render import render_edit
 
 HEIGHT, WIDTH = 60, 80
 
 
-def save_eager_model(folder: Path, *, eagerness: float = 0.3, **changes: object) -> Path:
-    """A small harmonizer whose edits are seen, as the main command leaves one."""
-    config = shape_of(**{"num_knots": 16, **changes})
-    torch.manual_seed(0)
-    model = build_harmonizer(config)
-    with torch.no_grad():
-        for name, tensor in model.named_parameters():
-            if ".head." in name:
-                tensor.normal_(0, eagerness)
-    checkpoints.save_model(folder, "harmonizer", model, config_as_saved(config), {})
-    return folder
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_eager_model(tmp_path_factory.mktemp("model"))
+    return write_released_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -77,7 +59,7 @@ def pixels(name: str | Path) -> np.ndarray:
 def test_the_command_gives_the_functions_pixels(bench: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("harmonize", "composite.png", "mask.png", "-o", "new/fitted.png", "--model", model) == 0
     composite, mask = pixels("composite.png"), read_photo_mask(Path("mask.png"))
-    assert np.array_equal(pixels("new/fitted.png"), harmonize_image(load_harmonizer(model)[0], composite, mask))
+    assert np.array_equal(pixels("new/fitted.png"), render_edit(composite, mask, load_model(model).predict_edit(composite, mask)))
     assert np.abs(pixels("new/fitted.png").astype(int) - composite)[mask > 0].mean() > 5
     assert capsys.readouterr().out == "new/fitted.png\n"
 
@@ -134,7 +116,7 @@ def test_what_lies_below_transparency_does_not_sway_the_edit(bench: Path, model:
 def test_a_wide_gamut_file_gets_what_its_srgb_twin_gets(
     bench: Path, tmp_path_factory: pytest.TempPathFactory, icc_profile: Callable[[str], bytes], name: str, share: float
 ) -> None:
-    model = save_eager_model(tmp_path_factory.mktemp("gentle"), eagerness=0.05)
+    model = write_released_model(tmp_path_factory.mktemp("gentle"), eagerness=0.05)
     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile(name)))
     twin = ImageEnhance.Color(Image.open("composite.png")).enhance(0.3)  # as muted as most photographs: the primaries differ
     twin.save("composite.png")
@@ -190,7 +172,7 @@ def test_a_result_never_replaces_what_it_is_made_of(bench: Path, model: Path, ca
 def test_a_plate_is_used_by_models_that_take_one(
     bench: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plated = save_eager_model(tmp_path_factory.mktemp("plated"), plate=True)
+    plated = write_released_model(tmp_path_factory.mktemp("plated"), plate=True)
     Image.new("RGB", (30, 20), (200, 180, 90)).save("plate.jpg")
     assert run("harmonize", "composite.png", "mask.png", "-o", "out.png", "--model", plated) == 1
     assert "needs a plate" in capsys.readouterr().err
@@ -202,52 +184,39 @@ def test_a_plate_is_used_by_models_that_take_one(
 # --- Which model ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_default_is_what_the_main_command_trained(
-    bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_default_is_the_one_inside_the_package(
+    bench: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project, inner = bench / "project", bench / "project/some/folder"
-    inner.mkdir(parents=True)
-    (project / "params.yaml").write_text("paths: {harmonizer: kept/here}")
-    (project / "dvc.yaml").write_text("")
-    monkeypatch.chdir(inner)
-    arguments = ("harmonize", bench / "composite.png", bench / "mask.png", "-o", "out.png")
+    arguments = ("harmonize", "composite.png", "mask.png", "-o", "out.png")
+    monkeypatch.setattr(chosen_model, "EMBEDDED", bench / "none.json")
     assert run(*arguments) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "no trained model yet" in said
-    assert "make pipeline" in said
-    save_eager_model(project / "kept/here")
+    assert "this installation holds no model" in said
+    monkeypatch.setattr(chosen_model, "EMBEDDED", model / "model.json")
     assert run(*arguments) == 0
+    assert run(*arguments[:-1], "named.png", "--model", model) == 0
+    assert Path("named.png").read_bytes() == Path("out.png").read_bytes()
 
 
-def test_an_alias_is_asked_of_the_registry_once(bench: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(flows.registry, "fetch_model", lambda reference: asked.append(reference) or model)
+def test_a_model_is_named_by_its_folder_or_a_file_in_it(model: Path) -> None:
+    for name in ("", "model.onnx", "model.json", "model.pt"):
+        assert chosen_model.choose_model(str(model / name)).path == model / "model.json"
+    with pytest.raises(ValueError, match=r"--model ./nowhere: nowhere: no such model; a released model is an \.onnx file"):
+        chosen_model.choose_model("./nowhere")
+
+
+def test_an_alias_is_asked_of_the_workshops_registry(bench: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(chosen_model, "ask_registry", lambda *arguments: asked.append(arguments) or str(model))
     assert run("harmonize", "composite.png", "mask.png", "-o", "out.png", "--model", "champion") == 0
-    assert asked == ["champion"]
-    assert chosen_model.find_model(str(model / "model.pt")) == model
-    with pytest.raises(ValueError, match=r"no model\.pt with config\.json there"):
-        chosen_model.find_model("./nowhere")
+    assert asked == [("path", "champion")]
 
 
-def test_a_model_that_would_run_code_is_refused(bench: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    evil = bench / "evil"
-    evil.mkdir()
-    (evil / "config.json").write_bytes((model / "config.json").read_bytes())
-    torch.save({"weights": MakesFolder("pwned")}, evil / "model.pt")
-    assert run("harmonize", "composite.png", "mask.png", "-o", "out.png", "--model", evil) == 1
-    assert "not a checkpoint of tensors and numbers" in capsys.readouterr().err
-    assert not Path("pwned").exists()
-
-
-class MakesFolder:
-    """Unpickled, it would make a folder."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return os.mkdir, (self.name,)
+def test_without_the_workshop_an_alias_is_refused_in_one_line(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chosen_model, "PACKAGE", bench / "attune")
+    with pytest.raises(ValueError, match="--model champion: no such file or folder; aliases and numbers are of the workshop's registry"):
+        chosen_model.choose_model("champion")
 
 
 # --- A folder ---------------------------------------------------------------------------------------------------------------------------
@@ -392,7 +361,7 @@ def test_doctor_tells_each_part_and_whether_all_is_well(
     assert run("doctor", "--model", model) == 0
     said = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in said] == [
-        ["ok", "python"], ["ok", "torch"], ["ok", "kernel"], ["ok", "formats"], ["ok", "model"], ["note", "registry"], ["ok", "disk"],
+        ["ok", "python"], ["ok", "runtime"], ["ok", "kernel"], ["ok", "formats"], ["ok", "model"], ["note", "registry"], ["ok", "disk"],
     ]
     assert run("doctor", "--model", "./nowhere") == 1
     assert "FAIL  model" in capsys.readouterr().out

@@ -7,7 +7,6 @@ import pytest
 import torch
 from shapes import shape_of
 
-from attune.shrinking import shrink_levels
 from models.harmonizer import Harmonizer, build_harmonizer
 from tasks.harmonize import harmonize_image, predict_edit
 from tasks.tensors import to_tensor, to_uint8
@@ -81,18 +80,6 @@ def test_a_plate_of_any_size_is_looked_at_and_never_pasted(scene: tuple[np.ndarr
     assert np.array_equal(dark[mask == 0], composite[mask == 0])
     with pytest.raises(ValueError, match="needs a plate"):
         harmonize_image(model, composite, mask)
-
-
-def test_convention_shrinking_averages_areas_and_never_enlarges() -> None:
-    picture = np.random.default_rng(0).integers(0, 65536, (64, 32, 3)).astype(np.uint16)
-    blocks = picture.reshape(16, 4, 16, 2, 3).mean(axis=(1, 3)) / 257
-    assert np.abs(shrink_levels(picture, 16) - blocks).max() <= 0.51
-    assert np.abs(shrink_levels(picture, 64) - picture / 257).max() <= 0.51
-    eights = np.random.default_rng(1).integers(0, 256, (256, 512, 3)).astype(np.uint8)
-    apart = shrink_levels(eights, 32) - eights.reshape(32, 8, 32, 16, 3).mean(axis=(1, 3))
-    assert np.abs(apart).max() <= 2
-    assert abs(apart.mean()) < 0.5
-    assert shrink_levels(eights[:255, :511], 32).shape == (32, 32, 3)
 
 
 def test_impossible_inputs_are_named(model: Harmonizer, scene: tuple[np.ndarray, np.ndarray]) -> None:

@@ -14,6 +14,7 @@ from models.harmonizer import Edit, Harmonizer, HarmonizerConfig, ParametricHarm
 from models.losses import foreground_mse
 from models.paper import PaperShadingNet, PublishedConfig, paper_config
 from models.published import load_published
+from models.resizing import squash_area
 from models.small import scaled_cosines
 
 # Decoder levels of the published shading network that its output does not depend on (3 x 3 convolutions without bias, three with batch
@@ -169,8 +170,7 @@ def test_a_large_image_gets_the_edit_of_its_small_copy() -> None:
     composite, mask, _ = scenes(1, 128)
     model = stirred(build_harmonizer(config()))
     assert isinstance(model, ParametricHarmonizer)
-    shrink = lambda image: nn.functional.interpolate(image, size=(64, 64), mode="bilinear", antialias=True)  # noqa: E731
-    from_large, from_small = model.predict(composite, mask), model.predict(shrink(composite), shrink(mask))
+    from_large, from_small = model.predict(composite, mask), model.predict(squash_area(composite, 64), squash_area(mask, 64))
     assert torch.equal(from_large.curves, from_small.curves)
     assert model(composite, mask).harmonized.shape == composite.shape
 

@@ -12,17 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from released_models import write_released_model
 from shapes import shape_of
 from test_dvc import imported_files
 
 from attune.cli import main as attune
 from attune.images import decode_image, encode_png
+from attune.prediction import load_model
+from attune.render import render_edit
 from flows import registry
 from flows.registry import CHALLENGER, CHAMPION, PREVIOUS, REQUIREMENTS, fetch_artifact, fetch_model, find_version, list_versions
 from flows.tracking import open_store, tracked_execution
 from models.harmonizer import build_harmonizer
-from tasks.harmonize import harmonize_image
-from tasks.harmonizer_files import load_harmonizer, save_harmonizer
+from tasks.harmonizer_files import save_harmonizer
 
 # --- Without MLflow ---------------------------------------------------------------------------------------------------------------------
 
@@ -84,6 +86,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 for parameter in model.parameters():
                     parameter.add_(0.05 * torch.randn_like(parameter))  # the untrained one changes nothing
             save_harmonizer(model_folder, model, config, {})
+            write_released_model(model_folder, seed=number, plate=plate)
             with tracked_execution("retrain") as execution:
                 tags = {"gate": "refused" if plate else "accepted"}
                 assert registry.register_model(model_folder, execution.run_id, card=f"# Card {number}", tags=tags) == number
@@ -123,8 +126,8 @@ model = mlflow.pyfunc.load_model(sys.argv[1])
 rows = [{name: Path(sys.argv[2], f"{name}{number}.png").read_bytes() for name in ("composite", "mask", "plate")} for number in range(2)]
 for number, data in enumerate(model.predict(pd.DataFrame(rows)).harmonized):
     Path(sys.argv[2], f"answer{number}.png").write_bytes(data)
-import models, tasks
-print(json.dumps({"code": [models.__file__, tasks.__file__]}))
+import attune
+print(json.dumps({"code": [attune.__file__], "torch": "torch" in sys.modules}))
 """
 
 
@@ -134,20 +137,21 @@ class TestVersions:
     """Versions in a real MLflow store."""
 
     def test_a_stranger_loads_it_elsewhere_and_gets_our_answer_at_any_size(self, at_home: Path, tmp_path: Path) -> None:
-        model, _ = load_harmonizer(fetch_model("2"))
+        model = load_model(fetch_model("2"))
         expected = []
         for number, (height, width) in enumerate([(60, 33), (97, 210)]):
             composite, mask = picture(height, width, number)
             plate, _ = picture(height, width, 50 + number)
             for name, image in (("composite", composite), ("mask", mask), ("plate", plate)):
                 (tmp_path / f"{name}{number}.png").write_bytes(encode_png(image))
-            expected.append(harmonize_image(model, composite, mask, plate=plate))
+            expected.append(render_edit(composite, mask, model.predict_edit(composite, mask, plate=plate)))
         uri = fetch_artifact(find_version("2"), "model")
         command = [sys.executable, "-I", "-c", STRANGER, str(uri), str(tmp_path)]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        code = json.loads(done.stdout.splitlines()[-1])["code"]
-        assert all(Path(file).is_relative_to(uri) for file in code), "it runs on the code that it was registered with"
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert all(Path(file).is_relative_to(uri) for file in found["code"]), "it runs on the code that it was registered with"
+        assert not found["torch"]
         for number, answer in enumerate(expected):
             found = decode_image((tmp_path / f"answer{number}.png").read_bytes(), name="answer")
             assert np.array_equal(found, answer)
@@ -156,7 +160,7 @@ class TestVersions:
         folder = fetch_artifact(find_version("1"), "model")
         names = {path.name for path in folder.rglob("*") if path.is_file()}
         assert not {name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))}
-        assert {name for name in names if name.endswith((".pt", ".pth", ".bin"))} == {"model.pt"}
+        assert {name for name in names if name.endswith((".pt", ".pth", ".bin", ".onnx"))} == {"model.pt", "model.onnx"}
         torch.load(folder / registry.FOLDER / "model.pt", weights_only=True)
         described = (folder / "MLmodel").read_text()
         assert "loader_module: mlflow.pyfunc.loaders.code_model" in described
