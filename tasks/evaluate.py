@@ -13,6 +13,8 @@ from attune.files import clear_folder, write_json
 from models.harmonizer import Harmonizer
 from tasks.evaluation.appearance import SUMMARY, TABLE, appearance_table, summarize_appearance
 from tasks.evaluation.case_files import Case, write_cases
+from tasks.evaluation.eye_pictures import pictures_for_the_eye
+from tasks.evaluation.eye_sheet import write_eye_pictures
 from tasks.evaluation.measurements import (
     CHANGED,
     HARMONIZED,
@@ -29,7 +31,7 @@ from tasks.evaluation.methods import Methods, harmonizer_alone, load_methods
 from tasks.evaluation.metrics import FLAVOURS
 from tasks.evaluation.naturalness import as_json, measure_naturalness
 from tasks.evaluation.plot_tables import write_plots
-from tasks.evaluation.provenance import describe_provenance
+from tasks.evaluation.provenance import WEIGHTS, describe_provenance
 from tasks.evaluation.report_audit import audit_index
 from tasks.evaluation.report_cases import make_cases, make_real_cases
 from tasks.params import Params
@@ -42,8 +44,8 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
     Writes `metrics/evaluate.json` (that value), `metrics/evaluate_real.json` (how far real composites were changed),
     `metrics/naturalness.json` (what can be said without a ground truth), `metrics/appearance.json` (haze, wash-out, human labels),
     `metrics/plots/evaluate_*.csv`, and anew the folder of measures: `per_image.parquet`, `real_composites.parquet`, `appearance.parquet`,
-    the cases to look at (tasks/evaluation/case_files.py), `audit.json` (the index, counted) and `provenance.json`. Equal inputs give equal
-    bytes.
+    the cases to look at (tasks/evaluation/case_files.py), those to judge by eye (eye_sheet.py beside it), `audit.json` (the index, counted)
+    and `provenance.json`. Equal inputs give equal bytes.
     lineage: what is said of the code and the inputs besides what the files themselves tell: the commit, DVC's hashes.
     Raises ValueError if there is no trained harmonizer, or a benchmark has no test images: it names the key and what there is.
     """
@@ -54,6 +56,7 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
     natural = measure_naturalness(params, methods)
     cases, audit = _look_at(found, methods, params), audit_index(params.paths.index)
     provenance = describe_provenance(params, lineage or {})
+    by_eye = pictures_for_the_eye(params, methods, provenance["Model"][WEIGHTS])
     measures, metrics = clear_folder(params.paths.measures), params.paths.metrics
     write_json(metrics / "evaluate.json", summary)
     write_json(
@@ -67,6 +70,7 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
     write_measurements(measures / CHANGED, changes_table(found.changed))
     write_measurements(measures / TABLE, appearance_table({**found.scored, **found.changed}))
     write_cases(measures, cases)
+    write_eye_pictures(measures, by_eye)
     write_json(measures / "audit.json", asdict(audit))
     write_json(measures / "provenance.json", provenance)
     return summary

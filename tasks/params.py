@@ -347,6 +347,7 @@ class Evaluate(Section):
     competitors: dict[str, Path]
     champion: Path | None
     looks: Looks
+    eye_composites: Count
     naturalness_images: Count
     sheet_rows: Count
     batch_size: Count

@@ -27,7 +27,10 @@ MATRICES = {"finetune_syconet": "domain"}  # stages of which there are as many a
 NOT_READ = {
     "fit_syconet": {"syconet.domains", "syconet.finetune_steps"},
     "finetune_syconet": {"syconet.domains", "syconet.steps", "syconet.kl_warmup"},
-    "report": {f"evaluate.{key}" for key in ("competitors", "champion", "looks", "naturalness_images", "sheet_rows", "batch_size")},
+    "report": {
+        f"evaluate.{key}"
+        for key in ("competitors", "champion", "eye_composites", "looks", "naturalness_images", "sheet_rows", "batch_size")
+    },
 }
 
 

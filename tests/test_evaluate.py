@@ -113,7 +113,7 @@ def test_the_metrics_have_the_agreed_form_and_the_measures_their_files(project: 
     assert result["all"]["composite"]["num_images"] == 8
     assert result["scenes"]["composite"]["num_images"] == 4
     assert {path.name for path in params.paths.measures.iterdir()} == {
-        "appearance.parquet", "audit.json", "cases", "cases.json", "per_image.parquet", "provenance.json", "real_composites.parquet"
+        "appearance.parquet", "audit.json", "cases", "cases.json", "eye", "per_image.parquet", "provenance.json", "real_composites.parquet"
     }
     assert not params.paths.report.exists()
 

@@ -11,11 +11,13 @@ from test_evaluate import AT_48, save_model, save_pairs, silent
 
 from tasks.evaluate import evaluate
 from tasks.evaluation.case_files import read_cases, write_cases
+from tasks.evaluation.eye_sheet import read_eye_pictures
 from tasks.evaluation.measurements import INDEX_COLUMNS, SCORED, Scored, read_scored
 from tasks.evaluation.measuring import measure
 from tasks.evaluation.methods import load_methods
 from tasks.evaluation.metrics import FLAVOURS
 from tasks.evaluation.report_cases import make_cases
+from tasks.index import COMPOSITES, read_index, write_table
 from tasks.params import Params
 from tasks.report import make_report
 
@@ -79,3 +81,29 @@ def test_a_file_that_is_missing_is_named_and_the_last_report_left_alone(params: 
     with pytest.raises(ValueError, match=rf"{name}: no such \w+; `dvc repro` makes it"):
         make_report(params)
     assert (params.paths.report / "index.html").read_bytes() == before
+
+
+def test_real_composites_become_sheets_and_a_table_and_a_filled_in_one_enters_the_page(project: Path, params: Params) -> None:
+    pairs = read_index(params.paths.index, "pairs")
+    columns = [name for name in COMPOSITES.names if name not in ("composite_phash", "composite_sha256", "mask_sha256")]
+    composites = [{**{name: row[name] for name in columns}, "source": "composites", "subset": "composites"} for row in pairs[:5]]
+    judged = {**composites[0], "key": "judged", "source": "realism_labels"}
+    write_table(params.paths.index / "composites.parquet", [*composites, judged], COMPOSITES)
+    evaluate(params, silent)
+    shown = read_eye_pictures(params.paths.measures)
+    assert sorted(shown.keys) == [row["key"] for row in composites], "those that people judged already are for measuring alone"
+    for composite, mask, harmonized in shown.pictures:
+        assert composite.shape == harmonized.shape == (*mask.shape, 3)
+        assert np.array_equal(composite[mask == 0], harmonized[mask == 0])
+        assert not np.array_equal(composite, harmonized)
+    make_report(params)
+    assert (params.paths.report / "eye_1.png").is_file()
+    assert "Real composites by eye" not in (params.paths.report / "index.html").read_text()
+    table = (params.paths.report / "eye.csv").read_text()
+    (params.paths.metrics / "findings").mkdir(parents=True, exist_ok=True)
+    (params.paths.metrics / "findings/eye.csv").write_text(table.replace(f"{shown.model},", f"{shown.model},better"))
+    make_report(params)
+    page = (params.paths.report / "index.html").read_text()
+    assert "Real composites by eye" in page
+    assert "5 better, 0 same, 0 worse" in page
+    assert "another model" not in page

@@ -1,8 +1,10 @@
 """Real composites to be judged by eye: drawn by lot, never chosen, each with its mask beside its harmonized version, and
 a table to write verdicts into.
 
-    eye_1.png, eye_2.png, ...   numbered pictures, in the report's folder
-    eye.csv                     number, key, model, verdict: someone fills in better, same or worse, and leaves the file with the findings
+    measures/eye/<number>_composite.png, _mask.png, _harmonized.png, eye.json    the pictures, whose they are, and the model's hash
+    report/eye_1.png, eye_2.png, ...   numbered sheets
+    report/eye.csv                     number, key, model, verdict: someone fills in better, same or worse; the filled-in table belongs to
+                                       the findings (`data/metrics/findings/eye.csv`), and its counts enter the next report
 """
 
 import csv
@@ -16,16 +18,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from attune.files import write_bytes
+from attune.files import read_json, write_bytes, write_json
+from attune.images import encode_png, read_image, read_mask
 from tasks.seeds import numpy_generator
 from tasks.sheets import Cell, Row, write_sheet
 
 VERDICTS = ("better", "same", "worse")  # than what was pasted
 HEADER = ("number", "key", "model", "verdict")
 TABLE = "eye.csv"
+FOLDER, LIST = "eye", "eye.json"
 PER_ROW, ROWS_PER_SHEET = 2, 5
 SIDE = 300  # px, the longer side of a picture
 
+_NAMES = ("composite", "mask", "harmonized")
 COLUMNS = ("composite", "what was pasted", "harmonized")
 
 Picture = UInt8[np.ndarray, "H W 3"]
@@ -51,6 +56,36 @@ def draw_for_the_eye(rows: Sequence[Mapping[str, Any]], count: int, seed: int) -
     """At most `count` of `rows` by lot, in the order in which they are numbered: the same for the same keys and seed."""
     ordered = sorted(rows, key=lambda row: str(row["key"]))
     return [ordered[place] for place in numpy_generator(seed, "eye").permutation(len(ordered))[:count]]
+
+
+@dataclass(frozen=True)
+class ForTheEye:
+    """Pictures in their order, the keys of their rows, and a hash of the model that made them."""
+
+    pictures: Sequence[tuple[Picture, Mask, Picture]]  # composite, mask, harmonized
+    keys: Sequence[str]
+    model: str
+
+
+def write_eye_pictures(folder: Path, shown: ForTheEye) -> None:
+    """Keep the pictures below `folder` as files, the list last."""
+    for number, pictures in enumerate(shown.pictures, start=1):
+        for name, picture in zip(_NAMES, pictures, strict=True):
+            write_bytes(folder / FOLDER / f"{number:02}_{name}.png", encode_png(picture))
+    write_json(folder / FOLDER / LIST, {"keys": list(shown.keys), "model": shown.model})
+
+
+def read_eye_pictures(folder: Path) -> ForTheEye:
+    """What `write_eye_pictures` wrote. ValueError names a file that is missing or damaged."""
+    path = folder / FOLDER / LIST
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; `dvc repro` makes it")
+    about = read_json(path)
+    pictures = []
+    for number in range(1, len(about["keys"]) + 1):
+        composite, mask, harmonized = (folder / FOLDER / f"{number:02}_{name}.png" for name in _NAMES)
+        pictures.append((read_image(composite), read_mask(mask), read_image(harmonized)))
+    return ForTheEye(pictures, about["keys"], about["model"])
 
 
 def write_eye_sheets(folder: Path, pictures: Sequence[tuple[Picture, Mask, Picture]]) -> list[Path]:

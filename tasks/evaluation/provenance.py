@@ -12,6 +12,7 @@ from tasks.params import Params
 
 PACKAGES = ("attune", "torch", "numpy", "opencv-python-headless", "pillow", "numba", "pyarrow")
 HASH_LENGTH = 16  # hexadecimal digits
+WEIGHTS = "weights, sha256"
 
 
 def describe_provenance(params: Params, lineage: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -34,7 +35,7 @@ def _version(package: str) -> str:
 def _model(folder: Path) -> dict[str, str]:
     found = read_json(folder / "config.json")
     weights = hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()[:HASH_LENGTH]
-    return {"weights, sha256": weights, **_flat("config", found["config"]), **_flat("training", found["about"])}
+    return {WEIGHTS: weights, **_flat("config", found["config"]), **_flat("training", found["about"])}
 
 
 def _data(index: Path) -> dict[str, str]:
