@@ -41,8 +41,8 @@ bench: install  ## all benchmarks, or one: NAME=mining
 docs: install  ## write docs/params.md anew from params.yaml and its schema
 	@python -m docs.params_reference
 
-dist: install  ## build the wheel of `attune` into dist/
-	@python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+dist: install  ## build wheel and sdist of `attune` into dist/
+	@python -m build --outdir dist .
 
 ui: install  ## look at the runs in a browser (MLflow)
 	@exec mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"

@@ -14,7 +14,7 @@ from attune.model_files import read_model
 from attune.photo import SUFFIXES
 from attune.photo_files import read_header, read_mask_size
 from attune.photo_harmonizing import check_mask_shape
-from attune.prediction import load_model
+from attune.prediction import load_predictor
 from attune.unit_keys import unit_key
 
 RECORD = ".attune.json"  # in the folder of results: what they were made with
@@ -77,7 +77,7 @@ def run_batch(plan: Plan, folders: Folders, settings: Settings, *, num_jobs: int
     Only so many pictures as are worked on are in memory. Raises ValueError at once if there is no model to do it with.
     """
     if any(job.params is None or not job.params.exists() for job in plan.jobs):
-        load_model(settings.model or choose_model(None).path)
+        load_predictor(settings.model or choose_model(None).path)
     write_json(folders.out / RECORD, {"settings": _fingerprint(settings, folders)})
     waiting, running = iter(plan.jobs), dict[Future[object], Job]()
     with ThreadPoolExecutor(num_jobs) as pool:

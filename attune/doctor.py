@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from attune.chosen_model import ask_registry, choose_model
-from attune.prediction import load_model
+from attune.prediction import load_predictor
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_GB = 2.0
@@ -95,7 +95,7 @@ def _formats() -> Finding:
 def _model(reference: str | None) -> Finding:
     try:
         chosen = choose_model(reference)
-        file = load_model(chosen.path).file
+        file = load_predictor(chosen.path).file
     except ValueError as error:
         return Finding("model", "FAIL", str(error))
     steps = ", ".join(step.name for step in file.operators)

@@ -13,7 +13,7 @@ from attune.photo import Photo
 from attune.photo_files import read_photo, read_photo_mask, read_photo_plate
 from attune.photo_harmonizing import fit_mask, predict_photo_edit, render_photo
 from attune.photo_writing import encode_photo, format_of
-from attune.prediction import load_model
+from attune.prediction import load_predictor
 from attune.render import EditArrays
 
 
@@ -72,7 +72,7 @@ def proposed_edit(job: Job, photo: Photo, mask: MaskImage, settings: Settings) -
     """The edit of `job.params` where that file is there, else the model's."""
     if job.params is not None and job.params.exists():
         return read_edit(job.params)
-    model = load_model(settings.model or choose_model(None).path)
+    model = load_predictor(settings.model or choose_model(None).path)
     plate = read_photo_plate(job.plate, max_megapixels=settings.max_megapixels) if job.plate is not None else None
     try:
         return predict_photo_edit(model, photo, mask, plate=plate)

@@ -146,7 +146,11 @@ def decode_mask(data: bytes, *, name: str, max_megapixels: float = DEFAULT_MAX_M
     """An encoded mask as uint8 (height, width), 255 = foreground, soft values kept; errors as `decode_image`."""
     with _opened(data, name, max_megapixels) as opened:
         loaded = _loaded(opened, name)
-        mask = _upright(_mask_levels(loaded, name), _orientation(loaded))
+        return full_scale(_upright(mask_levels(loaded, name), _orientation(loaded)))
+
+
+def full_scale(mask: MaskImage) -> MaskImage:
+    """`mask`; where its largest value is 1 it is taken as 0/1, and 1 becomes 255."""
     return mask * 255 if mask.max(initial=0) == 1 else mask
 
 
@@ -278,7 +282,8 @@ def _high_byte(image: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
 
 
-def _mask_levels(image: Image.Image, name: str) -> MaskImage:
+def mask_levels(image: Image.Image, name: str) -> MaskImage:
+    """The levels of a loaded mask, by the rules at the top of this file. BadSample naming `name` for pixels without an agreed range."""
     image = _eight_bits(image, name)
     if image.mode == "P" and "transparency" not in image.info:
         colors = np.asarray(image.convert("RGB"))

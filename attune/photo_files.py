@@ -46,7 +46,11 @@ class Refused(ValueError):
 
 def read_photo(path: Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> Photo:
     """The picture of a JPEG, PNG, TIFF or WebP file. Refused (a ValueError) names the file and why."""
-    data = read_checked(path, max_megapixels=max_megapixels)
+    return decode_photo(read_checked(path, max_megapixels=max_megapixels), path)
+
+
+def decode_photo(data: bytes, path: Path) -> Photo:
+    """The picture of a file's bytes, as `read_photo`; their size is not checked. path: for messages."""
     with _opened(data, path) as opened:
         bits = _bits(opened, data)
         _refuse_unfit(opened, bits, path)
@@ -98,13 +102,18 @@ def read_checked(path: Path, *, max_megapixels: float) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise Refused(f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror}") from None
+    check_bytes(data, path, max_megapixels=max_megapixels)
+    return data
+
+
+def check_bytes(data: bytes, path: Path, *, max_megapixels: float) -> None:
+    """Refused, naming `path`, unless they are a picture of a known format and bounded size; no pixel is decoded."""
     if not data:
         raise Refused(f"{path}: the file is empty")
     with _opened(data, path) as opened:
         width, height = opened.size
         if width * height > max_megapixels * 1e6:
             raise Refused(f"{path}: {width}x{height} px, over the limit of {max_megapixels:g} megapixels")
-    return data
 
 
 # --- Headers ----------------------------------------------------------------------------------------------------------------------------

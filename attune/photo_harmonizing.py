@@ -9,12 +9,12 @@ from attune.color_profiles import carry_edit, to_srgb
 from attune.edits import grey_edit
 from attune.images import MaskImage, RgbImage
 from attune.photo import Photo
-from attune.prediction import Model
+from attune.prediction import Predictor
 from attune.render import EditArrays, Levels, MaskLevels, render_edit
 from attune.shrinking import halved, in_eight_bits
 
 
-def predict_photo_edit(model: Model, photo: Photo, mask: MaskImage, *, plate: RgbImage | None = None) -> EditArrays:
+def predict_photo_edit(model: Predictor, photo: Photo, mask: MaskImage, *, plate: RgbImage | None = None) -> EditArrays:
     """The edit for a file's picture, in the file's own encoding: the network sees it in sRGB, over white where it is transparent.
 
     mask: of the picture's size. plate: sRGB, of any size. A grey picture gets an edit that keeps it grey. Errors as the model's.

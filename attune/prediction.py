@@ -19,7 +19,7 @@ FAINTEST = 1 / 255  # a mask that is fainter everywhere at the network's size ho
 NUM_THREADS = 2  # a small network gains nothing from more
 
 
-class Model:
+class Predictor:
     """A released model, ready to predict; safe to share by threads."""
 
     def __init__(self, file: ModelFile, *, num_threads: int = NUM_THREADS) -> None:
@@ -52,7 +52,7 @@ class Model:
 def network_inputs(
     composite: Levels, mask: MaskLevels, plate: Levels | None, size: int, *, takes_plate: bool
 ) -> dict[str, np.ndarray]:
-    """What a network of `size` px sees of a picture: float32 1 C S S each, by name. Raises ValueError as `Model.predict_edit`."""
+    """What a network of `size` px sees of a picture: float32 1 C S S each, by name. Raises ValueError as `Predictor.predict_edit`."""
     if composite.shape != (*mask.shape, 3) or mask.size == 0:
         raise ValueError(f"composite {composite.shape} and mask {mask.shape} do not belong together")
     if takes_plate and plate is None:
@@ -69,9 +69,9 @@ def network_inputs(
 
 
 @cache
-def load_model(path: Path, *, num_threads: int = NUM_THREADS) -> Model:
+def load_predictor(path: Path, *, num_threads: int = NUM_THREADS) -> Predictor:
     """The model that `path` names (see `attune.model_files.find_model_json`), loaded once. Raises ValueError naming the file and why."""
-    return Model(read_model(path), num_threads=num_threads)
+    return Predictor(read_model(path), num_threads=num_threads)
 
 
 def _session(file: ModelFile, num_threads: int) -> "InferenceSession":

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from attune.images import decode_image, decode_mask, encode_png
-from attune.prediction import load_model
+from attune.prediction import load_predictor
 from attune.render import render_edit
 
 MAX_MEGAPIXELS = 60.0  # of one image; a larger one is refused before any of its pixels is decoded
@@ -29,7 +29,7 @@ class ServedHarmonizer(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         """Load the model's folder."""
-        self.model = load_model(Path(context.artifacts["harmonizer"]))
+        self.model = load_predictor(Path(context.artifacts["harmonizer"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """The harmonized images. An error of a row refuses the request, and names row and column: MLflow answers 400."""

@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from attune.model_files import INPUTS, MODEL_ONNX, ModelFile, OperatorOutput, read_model, write_model
-from attune.prediction import Model
+from attune.prediction import Predictor
 from models.harmonizer import Harmonizer, ParametricHarmonizer
 from tasks.harmonize import edit_outputs, operator_settings
 
@@ -173,7 +173,7 @@ def _answers(data: bytes, file: ModelFile, probes: Mapping[str, np.ndarray]) -> 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, MODEL_ONNX)
         write_model(dataclasses.replace(file, onnx=path), data)
-        return Model(read_model(path)).run(probes)
+        return Predictor(read_model(path)).run(probes)
 
 
 def _largest_difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:

@@ -19,7 +19,7 @@ from attune.color_profiles import to_srgb
 from attune.photo import Coding, Metadata, Photo
 from attune.photo_files import read_photo, read_photo_mask
 from attune.photo_writing import write_photo
-from attune.prediction import load_model
+from attune.prediction import load_predictor
 from attune.render import render_edit
 
 HEIGHT, WIDTH = 60, 80
@@ -59,7 +59,7 @@ def pixels(name: str | Path) -> np.ndarray:
 def test_the_command_gives_the_functions_pixels(bench: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("harmonize", "composite.png", "mask.png", "-o", "new/fitted.png", "--model", model) == 0
     composite, mask = pixels("composite.png"), read_photo_mask(Path("mask.png"))
-    assert np.array_equal(pixels("new/fitted.png"), render_edit(composite, mask, load_model(model).predict_edit(composite, mask)))
+    assert np.array_equal(pixels("new/fitted.png"), render_edit(composite, mask, load_predictor(model).predict_edit(composite, mask)))
     assert np.abs(pixels("new/fitted.png").astype(int) - composite)[mask > 0].mean() > 5
     assert capsys.readouterr().out == "new/fitted.png\n"
 

@@ -11,7 +11,7 @@ import torch
 from shapes import shape_of
 
 from attune.model_files import read_model
-from attune.prediction import Model
+from attune.prediction import Predictor
 from models.harmonizer import ParametricHarmonizer, build_harmonizer
 from tasks import export
 from tasks.export import probe_pictures, release_harmonizer
@@ -55,7 +55,7 @@ class TestReleased:
     def test_it_predicts_what_torch_predicts_for_any_number_of_pictures(self, tmp_path: Path, photograph: Any, object_mask: Any) -> None:
         model = eager_model()
         assert release_harmonizer(model, tmp_path / "model.onnx", {"figures": {"val_fmse": 1.0}}) < 1e-5
-        released = Model(read_model(tmp_path))
+        released = Predictor(read_model(tmp_path))
         assert released.file.about["figures"] == {"val_fmse": 1.0}
         probes = probe_pictures(32, plate=False)
         for count in (1, 3, 8):

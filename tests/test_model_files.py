@@ -14,7 +14,7 @@ from released_models import GRID, KNOTS, read_graph, write_released_model
 
 from attune import model_files
 from attune.model_files import read_model
-from attune.prediction import Model, load_model, network_inputs
+from attune.prediction import Predictor, load_predictor, network_inputs
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_what_was_written_is_read(folder: Path) -> None:
 
 
 def test_an_edit_is_predicted_from_pictures_of_any_size_and_depth(folder: Path, photograph: Any, object_mask: Any) -> None:
-    model = load_model(folder)
+    model = load_predictor(folder)
     composite, mask = photograph(90, 120, 3), object_mask(90, 120)
     edit = model.predict_edit(composite, mask)
     deep = model.predict_edit(composite.astype(np.uint16) * 257, mask.astype(np.uint16) * 257)
@@ -50,11 +50,11 @@ def test_an_edit_is_predicted_from_pictures_of_any_size_and_depth(folder: Path, 
     batch = model.run({name: np.concatenate([value, value * np.float32(0.5)]) for name, value in inputs.items()})
     np.testing.assert_allclose(batch[0][0], edit.curves, atol=1e-6)
     assert batch[0].shape == (2, 3, KNOTS)
-    assert load_model(folder) is model
+    assert load_predictor(folder) is model
 
 
 def test_threads_share_a_model(folder: Path, photograph: Any, object_mask: Any) -> None:
-    model, found = load_model(folder), list[np.ndarray]()
+    model, found = load_predictor(folder), list[np.ndarray]()
     work = [threading.Thread(target=lambda: found.append(model.predict_edit(photograph(60, 80, 1), object_mask(60, 80)).curves))
             for _ in range(8)]
     for thread in work:
@@ -89,7 +89,7 @@ def test_a_file_that_is_no_model_of_ours_is_one_clear_line(
 ) -> None:
     change(folder, edit)
     with pytest.raises(ValueError, match="model") as refused:
-        Model(read_model(folder)).predict_edit(photograph(60, 80, 1), object_mask(60, 80))
+        Predictor(read_model(folder)).predict_edit(photograph(60, 80, 1), object_mask(60, 80))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -118,4 +118,4 @@ def test_a_graph_with_unknown_operations_is_refused(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(data)
     change(folder, lambda value: value["onnx"].update(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)))
     with pytest.raises(ValueError, match="no ONNX model that can be run"):
-        load_model(folder)
+        load_predictor(folder)

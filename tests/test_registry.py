@@ -18,7 +18,7 @@ from test_dvc import imported_files
 
 from attune.cli import main as attune
 from attune.images import decode_image, encode_png
-from attune.prediction import load_model
+from attune.prediction import load_predictor
 from attune.render import render_edit
 from flows import registry
 from flows.registry import CHALLENGER, CHAMPION, PREVIOUS, REQUIREMENTS, fetch_artifact, fetch_model, find_version, list_versions
@@ -122,7 +122,7 @@ from pathlib import Path
 import mlflow.pyfunc
 import pandas as pd
 
-model = mlflow.pyfunc.load_model(sys.argv[1])
+model = mlflow.pyfunc.load_predictor(sys.argv[1])
 rows = [{name: Path(sys.argv[2], f"{name}{number}.png").read_bytes() for name in ("composite", "mask", "plate")} for number in range(2)]
 for number, data in enumerate(model.predict(pd.DataFrame(rows)).harmonized):
     Path(sys.argv[2], f"answer{number}.png").write_bytes(data)
@@ -137,7 +137,7 @@ class TestVersions:
     """Versions in a real MLflow store."""
 
     def test_a_stranger_loads_it_elsewhere_and_gets_our_answer_at_any_size(self, at_home: Path, tmp_path: Path) -> None:
-        model = load_model(fetch_model("2"))
+        model = load_predictor(fetch_model("2"))
         expected = []
         for number, (height, width) in enumerate([(60, 33), (97, 210)]):
             composite, mask = picture(height, width, number)
