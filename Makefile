@@ -56,7 +56,7 @@ augmentation-study: install  ## does SycoNet's augmentation help? many small tra
 ablation: install  ## what do the streams, curves, shading and mining add? an hour of one core
 	@$(call study,ablation)
 
-cross-source: install  ## does it carry over to sources it never saw? a quarter of an hour of one core
+cross-source: install  ## does it carry over to kinds of photographs it never saw? an hour of one core
 	@$(call study,cross_source)
 
 # The parts of a study by DVC, then its findings for the report's page.

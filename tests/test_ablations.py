@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from attune.files import write_json
 from tasks.ablations import cells
 from tasks.ablations.cells import for_seed
-from tasks.ablations.measuring import LIGHT, METHOD, SUBSET, WHOLE, light_range, slices_of
+from tasks.ablations.measuring import GROUP, LIGHT, METHOD, SUBSET, WHOLE, fits, light_range, slices_of
 from tasks.ablations.plans import (
     StudyPlan,
     plan_study,
@@ -125,7 +125,7 @@ def test_a_subset_has_its_photographs_alone_in_every_table_and_leaves_val_and_te
 
 
 def test_without_a_subset_none_of_it_is_left_to_learn_from_and_all_of_it_to_be_tested_on(index: Path, tmp_path: Path) -> None:
-    write_index(index, tmp_path / "without", photographs=None, without=("coco", "ccp"))
+    write_index(index, tmp_path / "without", photographs=None, without=("co*", "ccp", "dogs"))
     for table in ("photographs", "pairs", "composites"):
         left = [row for split in ("train", "val") for row in read_index(tmp_path / "without", table, split=split)]
         assert {row["subset"] for row in left} == {"lalr"}
@@ -134,8 +134,8 @@ def test_without_a_subset_none_of_it_is_left_to_learn_from_and_all_of_it_to_be_t
 
 
 def test_what_is_not_there_is_named(index: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'dogs' to leave out; there are: ccp, coco, lalr"):
-        write_index(index, tmp_path / "other", photographs=None, without=("dogs",))
+    with pytest.raises(ValueError, match=r"sub-sets dogs, cat_\* to leave out; there are: ccp, coco, lalr"):
+        write_index(index, tmp_path / "other", photographs=None, without=("dogs", "cat_*"))
     with pytest.raises(ValueError, match="21 of 20 training photographs"):
         write_index(index, tmp_path / "other", photographs=21, without=())
 
@@ -234,10 +234,11 @@ def test_a_gradient_of_light_is_read_from_the_index() -> None:
         return {"subset": "coco", "method": method, "method_params": json.dumps({"light": light})}
 
     assert light_range(row(1.5)["method_params"]) == 1.5
-    assert list(slices_of(row(1.5), 1.0)) == [WHOLE, f"{SUBSET}coco", f"{METHOD}retouch", LIGHT]
-    assert LIGHT not in slices_of(row(0.9), 1.0)
-    assert LIGHT not in slices_of(row(1.5, "pitie"), 1.0)
-    assert LIGHT not in slices_of({**row(1.5), "method_params": None}, 1.0)
+    assert list(slices_of(row(1.5), 1.0, {})) == [WHOLE, f"{SUBSET}coco", f"{METHOD}retouch", LIGHT]
+    assert list(slices_of(row(0.0), 1.0, {"people": ["c?co"], "dogs": ["dog"]}))[2:] == [f"{GROUP}people", f"{METHOD}retouch"]
+    assert LIGHT not in slices_of(row(0.9), 1.0, {})
+    assert LIGHT not in slices_of(row(1.5, "pitie"), 1.0, {})
+    assert LIGHT not in slices_of({**row(1.5), "method_params": None}, 1.0, {})
 
 
 # --- Findings of made-up results ----------------------------------------------------------------------------------------------------------
@@ -247,7 +248,8 @@ Fmse = Callable[[str, int, str], float]  # of a cell, a seed and a slice
 
 def write_results(folder: Path, plan: StudyPlan, fmse: Fmse) -> Results:
     """Made-up results of all cells, with 1000 for the untouched composites."""
-    parts = (WHOLE, LIGHT, f"{METHOD}retouch", *(f"{SUBSET}{subset}" for subset in SUBSETS[:2]))
+    groups = [f"{GROUP}{name}" for name in plan.baselines.groups]
+    parts = (WHOLE, LIGHT, f"{METHOD}retouch", *(f"{SUBSET}{subset}" for subset in SUBSETS[:2]), *groups)
 
     def pairs(of: Callable[[str], float]) -> dict[str, Any]:
         known = {"composite_fmse": 1000.0, "psnr": 30.0, "do_no_harm": 0.7, "num_images": 40.0}
@@ -326,12 +328,49 @@ def test_a_judge_that_cannot_tell_composites_from_photographs_is_called_so(study
     assert "score no lower than photographs with the judge: what it says means little" in note
 
 
-def test_what_was_held_out_stands_beside_what_was_seen(study: StudyParams, params: Params, tmp_path: Path) -> None:
-    found = _findings("cross_source", study, params, tmp_path, lambda cell, seed, _: 700.0 if cell == "held_out" else 600.0)["cross_source"]
-    assert {each.group for each in found.estimates} == {"ccp (40 test pairs)", "coco (40 test pairs)"}
-    assert {each.name for each in found.estimates} == {"trained on everything", "trained without coco and ccp"}
-    assert "0.60 of it" in found.note
-    assert "is worth 100 (100 to 100) squared grey levels: yes, with every seed" in found.note
+def test_each_group_is_tested_by_a_training_without_it_beside_one_with_it(study: StudyParams, params: Params, tmp_path: Path) -> None:
+    def fmse(cell: str, _seed: int, part: str) -> float:
+        return 600.0 if cell == "everything" else 680.0 if cell == "people" else 630.0
+
+    found = _findings("cross_source", study, params, tmp_path, fmse)["cross_source"]
+    names = list(study.cross_source.groups)
+    assert len(names) >= 4
+    assert {each.group for each in found.estimates} == {f"{name} (40 test pairs)" for name in names}
+    values = {(each.group.split()[0], each.name): each.value for each in found.estimates}
+    assert values["people", "trained on everything"] == 0.6
+    assert values["people", "trained without people"] == 0.68
+    assert "Without it 0.08 (0.08 to 0.08) more of that is left: yes, with every seed." in found.note
+    mean = (0.08 + 0.03 * (len(names) - 1)) / len(names)
+    assert f"Mean over {len(names)} groups: {mean:.3g} (" in found.note
+
+
+def test_the_plan_of_a_group_leaves_it_out_and_looks_at_it_alone(study: StudyParams, params: Params) -> None:
+    plan = plan_study("cross_source", study, params)
+    assert plan.workspaces["everything"].without == ()
+    for name, patterns in study.cross_source.groups.items():
+        assert plan.workspaces[name].without == plan.cells[name].subsets == tuple(patterns)
+        assert set(plan.cells[name].groups) == {name}
+        assert set(patterns) <= set(plan.cells["everything"].subsets)
+    assert set(plan.cells["everything"].groups) == set(plan.baselines.groups) == set(study.cross_source.groups)
+
+
+@pytest.mark.parametrize(("changes", "fault"), [
+    ({"data": ["everything"]}, "at least one group"),
+    ({"data": ["people", "flowers"]}, "must name everything"),
+    ({"data": ["everything", "ships"]}, "ships is no group of held_out"),
+    ({"held_out": {"everything": ["ccp"]}}, "everything is no group"),
+    ({"held_out": {"people": []}}, "at least 1 item"),
+])
+def test_groups_that_make_no_sense_are_refused(study: StudyParams, changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        type(study.cross_source).model_validate(study.cross_source.model_dump() | changes)
+
+
+def test_patterns_are_those_of_a_shell() -> None:
+    assert fits("person_wanko", ["ccp", "person_*"])
+    assert not fits("coco_person", ["ccp", "person_*"])
+    assert fits("ccp2", ["ccp?"])
+    assert not fits("CCP", ["ccp"])
 
 
 def test_a_missing_result_is_named(study: StudyParams, params: Params, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def run_cell(plan: CellPlan, params: Params, result: Path, say: Say) -> None:
     networks = {name: load_harmonizer(one.paths.harmonizer)[0] for name, (one, _) in trained.items()}
     found: dict[str, dict[str, Any]] = {name: {"training": figures} for name, (_, figures) in trained.items()}
     methods = Methods({COMPOSITE: BASELINES[COMPOSITE]}, {}, networks)
-    pairs = measure_pairs(own, methods, subsets=plan.subsets, least_light=plan.least_light)
+    pairs = measure_pairs(own, methods, subsets=plan.subsets, groups=plan.groups, least_light=plan.least_light)
     for name in networks:
         found[name]["pairs"] = pairs[name]
     for kind, figures in _judge(plan, own, methods).items():
@@ -59,7 +59,7 @@ def measure_baselines(plan: CellPlan, params: Params, result: Path) -> None:
     They are read from the whole index: its test pairs are every workspace's, and no workspace need be there yet.
     """
     own = with_values(with_values(params, plan.params), {"paths": {"index": params.paths.index}})
-    found = measure_pairs(own, Methods(BASELINES, {}, {}), subsets=plan.subsets, least_light=plan.least_light)
+    found = measure_pairs(own, Methods(BASELINES, {}, {}), subsets=plan.subsets, groups=plan.groups, least_light=plan.least_light)
     write_json(result, {name: {"pairs": figures} for name, figures in found.items()})
 
 

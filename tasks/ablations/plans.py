@@ -4,15 +4,17 @@ A plan holds all that a workspace or a cell depends on, and nothing else: DVC ru
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 from attune.files import read_json, write_json
 from attune.unit_keys import code_digest
+from tasks.ablations.study_params import EVERYTHING as EVERYTHING_SEEN
 from tasks.ablations.study_params import STUDIES, Changes, StudyName, StudyParams
 from tasks.params import Params, Section
 
@@ -31,7 +33,7 @@ class WorkspacePlan(Section):
 
     code: str  # a hash of it
     photographs: int | Literal["all"] | None  # of training, taken by hash; None: all, and the retouched pairs too
-    without: tuple[str, ...]  # sub-sets that are left out of training and validation
+    without: tuple[str, ...]  # patterns of the sub-sets that are left out of training and validation
     parts: tuple[Part, ...]
     params: dict[str, Any]  # values of params.yaml
 
@@ -41,7 +43,8 @@ class CellPlan(Section):
 
     code: str  # a hash of it
     seeds: tuple[int, ...]
-    subsets: tuple[str, ...]  # of the test pairs; "*": all of them
+    subsets: tuple[str, ...]  # patterns of those of the test pairs; "*": all of them
+    groups: dict[str, tuple[str, ...]]  # of sub-sets, by patterns, that are measured each as a whole
     least_light: float  # stops, see `tasks.ablations.measuring`
     naturalness_images: int | None  # where real composites are judged too
     judge: Path | None  # the discriminator that does
@@ -123,7 +126,7 @@ class _Planner:
 
     def cell(
         self, name: str, *changes: Changes, data: str, mined: str | None = None, subsets: tuple[str, ...] = (EVERYTHING,),
-        judged: bool = False,
+        groups: Mapping[str, Sequence[str]] = MappingProxyType({}), judged: bool = False,
     ) -> CellPlan:
         """A cell called `name` that trains on the workspace `data`, with composites of the workspace `mined`."""
         work = self.study.folder / "work" / self.name / "cells" / name
@@ -133,7 +136,8 @@ class _Planner:
         places = self.places(data, work) | ({"mined": self.places(mined, work)["mined"]} if mined else {})
         params = with_values(params, {"paths": places})
         return CellPlan(
-            code=self.code["cells"], seeds=tuple(self.study.seeds), subsets=subsets, least_light=self.study.ablation.least_light,
+            code=self.code["cells"], seeds=tuple(self.study.seeds), subsets=subsets,
+            groups={group: tuple(patterns) for group, patterns in groups.items()}, least_light=self.study.ablation.least_light,
             naturalness_images=self.study.ablation.naturalness_images if judged else None,
             judge=self.folder / "judge" if judged else None,
             params=_values(params, ("train",)),
@@ -176,14 +180,15 @@ def _plan_ablation(planner: _Planner) -> StudyPlan:
 
 def _plan_cross_source(planner: _Planner) -> StudyPlan:
     study = planner.study.cross_source
-    subsets = tuple(study.held_out)
+    every = tuple(dict.fromkeys(pattern for patterns in study.groups.values() for pattern in patterns))
     workspaces: dict[str, WorkspacePlan] = {
-        name: planner.workspace(name, ("shards", "mined"), without=subsets if name == "held_out" else ()) for name in study.data
+        name: planner.workspace(name, ("shards", "mined"), without=tuple(study.groups.get(name, ()))) for name in study.data
     }
-    return StudyPlan(
-        workspaces=workspaces, cells={name: planner.cell(name, data=name, subsets=subsets) for name in study.data},
-        baselines=planner.cell("baselines", data=study.data[0], subsets=subsets),
-    )
+    cells = {EVERYTHING_SEEN: planner.cell(EVERYTHING_SEEN, data=EVERYTHING_SEEN, subsets=every, groups=study.groups)} | {
+        name: planner.cell(name, data=name, subsets=tuple(patterns), groups={name: patterns}) for name, patterns in study.groups.items()
+    }
+    baselines = planner.cell("baselines", data=EVERYTHING_SEEN, subsets=every, groups=study.groups)
+    return StudyPlan(workspaces=workspaces, cells=cells, baselines=baselines)
 
 
 def _values(params: Params, sections: tuple[str, ...]) -> dict[str, Any]:

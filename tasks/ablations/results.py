@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attune.files import read_json
-from tasks.ablations.measuring import METHOD, SUBSET, WHOLE
+from tasks.ablations.measuring import WHOLE
 from tasks.ablations.plans import SUMMARY
 from tasks.evaluation.findings import Estimate
 from tasks.evaluation.measurements import COMPOSITE
@@ -72,6 +72,10 @@ class Results:
         """By how much the cell's fMSE is below that of `over`, seed by seed, in squared grey levels."""
         return spread([other - mine for mine, other in zip(self.by_seed(cell, part), self.by_seed(over, part), strict=True)])
 
+    def left(self, cell: str, part: str) -> list[float]:
+        """The share of the untouched composites' fMSE of a slice that is left, seed by seed."""
+        return [fmse / self.untouched(part) for fmse in self.by_seed(cell, part)]
+
     def change(self, cell: str, judge: str) -> Spread:
         """By how much a judge of real composites scores them higher after than before."""
         return spread([found[judge]["after"] - found[judge]["before"] for found in self.cells[cell].values()])
@@ -89,11 +93,6 @@ class Results:
     def num_images(self, part: str = WHOLE) -> int:
         """How many test pairs a slice has; 0 if it is none."""
         return int(self.baselines[COMPOSITE]["pairs"].get(part, {}).get("num_images", 0))
-
-    def parts(self, kind: str) -> list[str]:
-        """The slices of a kind: `METHOD` or `SUBSET`."""
-        assert kind in (METHOD, SUBSET)
-        return [part for part in self.baselines[COMPOSITE]["pairs"] if part.startswith(kind)]
 
 
 def read_results(folder: Path, *, cells: Sequence[str], workspaces: Sequence[str]) -> Results:

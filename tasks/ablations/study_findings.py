@@ -1,12 +1,13 @@
 """What each study says of the papers' claims, as the figures have it: yes, no, or not beyond the seeds' spread."""
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any, Literal
 
-from tasks.ablations.measuring import LIGHT, METHOD, SUBSET, WHOLE
+from tasks.ablations.measuring import GROUP, LIGHT, METHOD, WHOLE
 from tasks.ablations.plans import StudyPlan
 from tasks.ablations.results import Results, Spread, between, percent, spread
-from tasks.ablations.study_params import StudyName, StudyParams
+from tasks.ablations.study_params import EVERYTHING, StudyName, StudyParams
 from tasks.evaluation.findings import Estimate, Finding
 from tasks.evaluation.measurements import COMPOSITE
 
@@ -85,25 +86,24 @@ def ablation_findings(plan: StudyPlan, study: StudyParams, results: Results) -> 
 
 
 def cross_source_findings(plan: StudyPlan, study: StudyParams, results: Results) -> dict[str, Finding]:
-    """The error on sub-sets that one training never saw, beside that of one that did."""
-    names = {"everything": "trained on everything", "held_out": f"trained without {' and '.join(study.cross_source.held_out)}"}
-    parts = results.parts(SUBSET)
-    estimates = []
-    for part in parts:
-        group = f"{part.removeprefix(SUBSET)} ({results.num_images(part)} test pairs)"
-        estimates += [results.fmse(cell, part).estimate(names[cell], group=group) for cell in plan.cells]
-    said = [
-        f"{part.removeprefix(SUBSET)}: the untouched composites have {results.untouched(part):.0f}; "
-        + ", ".join(f"{names[cell]} {results.fmse(cell, part).mean / results.untouched(part):.2f} of it" for cell in plan.cells) + "."
-        for part in parts
-    ]
-    if {"everything", "held_out"} <= set(plan.cells):
-        lost = results.margin("everything", "held_out")
-        said.append(f"Having seen the sub-sets, their training photographs alone, is worth {lost} squared grey levels: {verdict(lost)}.")
-    note = "\n".join([budget(plan), beside(results, WHOLE), *said, SEEDS])
+    """What is left of the error on each group of sub-sets by a training that never saw it, beside that of one that did."""
+    estimates, said, lost = [], [], []
+    for name in study.cross_source.groups:
+        part = f"{GROUP}{name}"
+        seen, unseen = results.left(EVERYTHING, part), results.left(name, part)
+        more = [mine - other for mine, other in zip(unseen, seen, strict=True)]
+        lost.append(more)
+        group = f"{name} ({results.num_images(part)} test pairs)"
+        estimates += [
+            spread(seen).estimate("trained on everything", group=group), spread(unseen).estimate(f"trained without {name}", group=group),
+        ]
+        said.append(f"{name}: {beside(results, part)} Without it {spread(more)} more of that is left: {verdict(spread(more))}.")
+    mean = spread([fmean(each) for each in zip(*lost, strict=True)])
+    said.append(f"Mean over {len(lost)} groups: {mean} more of the composites' fMSE is left without the group: {verdict(mean)}.")
     return {"cross_source": Finding(
-        section=SECTION, title="Does it carry over to sources it never saw?", note=note, measure=FMSE, better="lower",
-        estimates=tuple(estimates), command="make cross-source",
+        section=SECTION, title="Does it carry over to sources it never saw?", note="\n".join([budget(plan), *said, SEEDS]),
+        measure="share of the untouched composites' fMSE that is left", better="lower", estimates=tuple(estimates),
+        command="make cross-source",
     )}
 
 

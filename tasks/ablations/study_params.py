@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from tasks.params import Count, Positive, Section
 
 STUDIES = ("augmentation", "ablation", "cross_source")
+EVERYTHING = "everything"  # the training of the cross-source study that leaves no group out
 StudyName = Literal["augmentation", "ablation", "cross_source"]
 Changes = dict[str, dict[str, Any]]  # by section of params.yaml
 
@@ -42,9 +43,24 @@ class AblationStudy(Section):
 
 
 class CrossSourceStudy(Section):
-    held_out: list[str]
-    data: list[Literal["everything", "held_out"]]
+    held_out: dict[str, Annotated[list[str], Field(min_length=1)]]  # patterns of sub-sets, by group
+    data: list[str]
     shared: Changes
+
+    @model_validator(mode="after")
+    def _data_are_groups(self) -> "CrossSourceStudy":
+        if EVERYTHING in self.held_out:
+            raise ValueError(f"held_out: {EVERYTHING} is no group; it is the training that leaves none out")
+        if EVERYTHING not in self.data or len(set(self.data)) < 2:
+            raise ValueError(f"data: {self.data} must name {EVERYTHING} and at least one group")
+        if unknown := [name for name in self.data if name not in (EVERYTHING, *self.held_out)]:
+            raise ValueError(f"data: {', '.join(unknown)} is no group of held_out: {', '.join(self.held_out)}")
+        return self
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """The groups that `data` names, with their patterns."""
+        return {name: patterns for name, patterns in self.held_out.items() if name in self.data}
 
 
 class StudyParams(Section):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attune.files import write_json
+from tasks.ablations.measuring import fits
 from tasks.ablations.plans import SUMMARY, WorkspacePlan, with_values
 from tasks.augment import finish_augment, plan_augment, write_pair_shard
 from tasks.fit_syconet import fit_syconet
@@ -49,20 +50,19 @@ def write_index(
     The result counts the `photographs` and `pairs` that are left to train on.
 
     photographs: of so many photographs, those that lie first by their hash, so that a smaller number's are among a larger one's; "all" is
-    all that have pairs, None all and the retouched pairs too. without: sub-sets that are left out of training and validation.
-    Raises ValueError if there are not as many photographs, or a sub-set has no pairs to leave out.
+    all that have pairs, None all and the retouched pairs too. without: patterns of the sub-sets that training and validation do without.
+    Raises ValueError if there are not as many photographs, or no sub-set that the patterns fit has pairs to leave out.
     """
     pairs = read_index(source, "pairs")
-    for subset in without:
-        if not any(row["subset"] == subset and row["split"] == "train" for row in pairs):
-            known = ", ".join(sorted({row["subset"] for row in pairs if row["split"] == "train"}))
-            raise ValueError(f"{source}: no training pairs of sub-set {subset!r} to leave out; there are: {known}")
+    trained_on = sorted({row["subset"] for row in pairs if row["split"] == "train"})
+    if without and not any(fits(subset, without) for subset in trained_on):
+        raise ValueError(f"{source}: no training pairs of sub-sets {', '.join(without)} to leave out; there are: {', '.join(trained_on)}")
     chosen = None if photographs is None else choose_photographs(pairs, photographs)
 
     def stays(row: Row) -> bool:
         if row["split"] == "test":
             return True
-        if row["subset"] in without:
+        if fits(row["subset"], without):
             return False
         return row["split"] != "train" or chosen is None or row["group"] in chosen
 
