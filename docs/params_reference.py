@@ -86,7 +86,7 @@ def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         said = ", ".join(f"`{choice}`" for choice in arguments)
     elif origin in (Union, UnionType):
         said = " or ".join("null" if choice is NoneType else allowed(choice, metadata) for choice in arguments)
-    elif origin is list:
+    elif origin in (list, tuple):
         said = f"list of {allowed(arguments[0])}{limits(metadata)}"
     elif origin is dict:
         said = f"names and, for each, {allowed(arguments[1])}"

@@ -1,4 +1,4 @@
-"""Training shards: the original pairs, new composites by the frozen SycoNet, and pairs from retouches.
+"""Training shards: the original pairs, new composites by the frozen SycoNet, pairs from retouches, and photographs as they are.
 
 Each shard is one unit of work: of one split and kind, with seeds that depend on its samples' names alone, so its bytes do not depend on
 which other shards were written, by how many threads, or after how many kills. Validation gets original pairs only, and test nothing:
@@ -8,7 +8,7 @@ neither is ever augmented.
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -27,14 +27,16 @@ from tasks.params import Params, key_params
 from tasks.sample import Pair
 from tasks.seeds import numpy_generator
 from tasks.shard_samples import write_samples
-from tasks.shards import EncodedSample, ShardInfo, encode_pair, sanitize_key, write_manifest, write_shard
+from tasks.shards import PHOTOGRAPH, EncodedSample, ShardInfo, encode_pair, sanitize_key, write_manifest, write_shard
 
-Kind = Literal["original", "augmented", "retouched"]
+Kind = Literal["original", "augmented", "retouched", "photograph"]
 Row = Mapping[str, Any]
 Image = UInt8[np.ndarray, "H W 3"]
 Mask = UInt8[np.ndarray, "H W"]
 
-PLAN: tuple[tuple[str, Kind], ...] = (("train", "original"), ("train", "augmented"), ("train", "retouched"), ("val", "original"))
+PLAN: tuple[tuple[str, Kind], ...] = (
+    ("train", "original"), ("train", "augmented"), ("train", "retouched"), ("train", "photograph"), ("val", "original"),
+)
 LEAST_REGION, MOST_REGION = 0.05, 0.50  # share of the frame that a region for a retouch without a mask covers
 SOFTEST_EDGE = 0.06  # of the frame's side: the width over which such a region fades out, at most
 TABLES_AT_ONCE = 32  # predicted by the network
@@ -63,7 +65,8 @@ class WrittenShard:
 def plan_augment(params: Params) -> list[AugmentUnit]:
     """The shards to write; removes the manifest and whatever else in `paths.shards` is none of them.
 
-    Raises ValueError if the index has no training pairs, or composites are to be made and no SycoNet is there.
+    Raises ValueError if the index has neither training pairs nor, where they are asked for, training photographs; or composites are to be
+    made and no SycoNet is there.
     """
     units = _units(params)
     folder = params.paths.shards
@@ -112,7 +115,7 @@ def finish_augment(params: Params, results: Sequence[WrittenShard]) -> dict[str,
     for result in results:
         of_split = counts[result.info.split]
         of_split[result.kind] = of_split.get(result.kind, 0) + result.info.num_samples
-        if result.info.split == "train":
+        if result.info.split == "train" and result.kind != PHOTOGRAPH:
             sums[result.kind] = sums.get(result.kind, 0.0) + result.fmse * result.info.num_samples
     meta = {
         "counts": counts, "size": params.augment.size, "jpeg_quality": params.augment.jpeg_quality, "copies": params.augment.copies,
@@ -158,12 +161,12 @@ def _units(params: Params) -> list[AugmentUnit]:
     numbers = {split: 0 for split, _ in PLAN}
     for split, kind in PLAN:
         count = len(_jobs(params, split, kind))
-        if kind == "original" and not count and split == "train":
-            raise ValueError(f"{params.paths.index}/pairs.parquet: no training pairs")
         for first in range(0, count, params.augment.shard_size):
             name = f"{split}-{numbers[split]:05d}.tar"
             units.append(AugmentUnit(name, split, kind, first, min(first + params.augment.shard_size, count)))
             numbers[split] += 1
+    if not any(unit.kind in ("original", PHOTOGRAPH) for unit in units if unit.split == "train"):
+        raise ValueError(f"{params.paths.index}/pairs.parquet: no training pairs")
     return units
 
 
@@ -171,6 +174,9 @@ def _jobs(params: Params, split: str, kind: Kind) -> list[dict[str, Any]]:
     """One dict per sample: the row of the index and what is to be made of it (`copy`, or which version is the target)."""
     if kind == "original":
         return _rows(params, "pairs", split)
+    if kind == "photograph":
+        rows = _rows(params, "photographs", split) if params.augment.photographs else []
+        return [{**row, "target_path": row["image_path"]} for row in rows]
     if kind == "retouched":
         return [{**row, "target": which} for row in _rows(params, "retouches", split) for which in ("before", "after")]
     targets: dict[tuple[str, str], dict[str, Any]] = {}
@@ -180,7 +186,7 @@ def _jobs(params: Params, split: str, kind: Kind) -> list[dict[str, Any]]:
 
 
 def _sample_key(kind: Kind, job: Row) -> str:
-    suffix = {"original": "", "augmented": f"-z{job.get('copy')}", "retouched": f"-{job.get('target')}"}
+    suffix = {"original": "", PHOTOGRAPH: "", "augmented": f"-z{job.get('copy')}", "retouched": f"-{job.get('target')}"}
     return f"{job['key']}{suffix[kind]}"
 
 
@@ -189,7 +195,7 @@ def _sample_rows(params: Params, units: Sequence[AugmentUnit]) -> Iterator[dict[
         for job in _jobs(params, unit.split, unit.kind)[unit.first : unit.stop]:
             facts = {field: job[field] for field in ("source", "subset", "group")}
             key = sanitize_key(_sample_key(unit.kind, job))
-            yield {"key": key, "split": unit.split, "kind": unit.kind, "parent": job["key"], **facts}
+            yield {"key": key, "split": unit.split, "kind": unit.kind, "parent": job["key"], "label": job.get("label") or "", **facts}
 
 
 def _rows(params: Params, table: str, split: str) -> list[dict[str, Any]]:
@@ -217,7 +223,7 @@ def _made_by(params: Params, kind: Kind) -> dict[str, Any]:
 # The samples
 
 def _encode(params: Params, kind: Kind, jobs: Sequence[Row], errors: list[float]) -> Iterator[EncodedSample]:
-    makers = {"original": _originals, "augmented": _augmented, "retouched": _retouched}
+    makers = {"original": _originals, "augmented": _augmented, "retouched": _retouched, "photograph": _photographs}
     for pair, about in makers[kind](params, jobs):
         errors.append(_fmse(pair))
         yield encode_pair(pair, jpeg_quality=params.augment.jpeg_quality, about=about)
@@ -229,6 +235,13 @@ def _originals(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict
         target, mask = targets.read(row)
         composite = _image(params, row["composite_path"])
         yield _pair(row, "original", (composite, mask, target)), {"method": row["method"]}
+
+
+def _photographs(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict[str, Any]]]:
+    targets = _Targets(params)
+    for row in jobs:
+        target, mask = targets.read(row)
+        yield _pair(row, PHOTOGRAPH, (target, mask, target)), {}
 
 
 def _augmented(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict[str, Any]]]:
@@ -275,18 +288,14 @@ def _mask(params: Params, path: str) -> Mask:
 
 
 class _Targets:
-    """Targets with their masks at `augment.size`; the last one is kept, as several composites in a row share theirs."""
+    """Targets with their masks at `augment.size`; the last ones are kept, as several composites or objects in a row share them."""
 
     def __init__(self, params: Params) -> None:
-        self.params = params
-        self.last: tuple[str, str, Image, Mask] | None = None
+        self.image, self.mask = lru_cache(1)(partial(_image, params)), lru_cache(1)(partial(_mask, params))
 
     def read(self, row: Row) -> tuple[Image, Mask]:
         """Target and mask of a row of the pairs' table."""
-        if self.last is None or self.last[:2] != (row["target_path"], row["mask_path"]):
-            images = _image(self.params, row["target_path"]), _mask(self.params, row["mask_path"])
-            self.last = (row["target_path"], row["mask_path"], *images)
-        return self.last[2:]
+        return self.image(row["target_path"]), self.mask(row["mask_path"])
 
 
 def _fmse(pair: Pair) -> float:

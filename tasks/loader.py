@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tasks.sample import CompositeBatch, Pair, PairBatch
 from tasks.seeds import derive_seed, numpy_generator
-from tasks.shards import IMAGES, MASK_MEMBER, Kind, ShardFolder, decode_jpeg_into, decode_mask_member, decode_pair, member
+from tasks.shards import IMAGES, MASK_MEMBER, Kind, ShardFolder, decode_jpeg_into, decode_mask_member, decode_pair, image_members, member
 from tasks.tensors import to_tensor
 
 Batch = TypeVar("Batch")
@@ -255,6 +255,7 @@ class _Decoder:
         self, shards: ShardFolder, kind: Kind, shape: tuple[int, int], used: Int[np.ndarray, " N"], budget: int
     ) -> None:
         self.shards = shards
+        self.kind: Kind = kind
         self.fields = IMAGES[kind]
         self.shape = shape
         sample_bytes = shape[0] * shape[1] * (3 * len(self.fields) + 1)
@@ -288,5 +289,8 @@ class _Decoder:
         if mask.shape != self.shape:
             raise ValueError(f"{name}: {mask.shape[0]}x{mask.shape[1]} px where the first sample has {self.shape[0]}x{self.shape[1]}")
         stacks["mask"][slot] = mask
-        for field in self.fields:
+        pictures = image_members(sample, self.kind, name=name)
+        for field in pictures:
             decode_jpeg_into(member(sample, f"{field}.jpg", name=name), stacks[field][slot], name=f"{name}.{field}.jpg")
+        if pictures != self.fields:  # a photograph, which is its own composite
+            stacks["composite"][slot] = stacks["target"][slot]

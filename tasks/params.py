@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
 if TYPE_CHECKING:
     from models.harmonizer import HarmonizerConfig
@@ -19,6 +19,9 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Quality = Annotated[int, Field(ge=50, le=100)]
 Side = Annotated[int, Field(ge=16, le=4096)]
 Domain = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]  # it names a stage and a folder
+Folders = Annotated[  # one may stand without a list
+    tuple[Path, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str | Path) else value), Field(min_length=1)
+]
 SourceName = Literal["starter", "photos", "coco", "iharmony4", "realhm", "retouch", "composites", "realism_labels"]
 
 
@@ -74,6 +77,7 @@ class Weights(Section):
 class Synthesis(Section):
     composites_per_object: Natural
     composites_per_test_object: Natural
+    max_test_pairs: Natural
     max_side: Side
     jpeg_quality: Quality
     weights: Weights
@@ -90,7 +94,7 @@ class Synthesis(Section):
 
 class Ingest(Section):
     sources: list[SourceName]
-    folders: dict[Literal["photos", "coco", "iharmony4", "realhm", "retouch", "composites", "realism_labels"], Path]
+    folders: dict[Literal["photos", "coco", "iharmony4", "realhm", "retouch", "composites", "realism_labels"], Folders]
     max_reject_fraction: Share
     max_megapixels: Positive
     min_side: Count
@@ -102,6 +106,13 @@ class Ingest(Section):
     num_workers: Count
     starter: Starter
     synthesis: Synthesis
+
+    @field_validator("folders")
+    @classmethod
+    def _photos_alone_have_several(cls, folders: dict[str, Folders]) -> dict[str, Folders]:
+        if several := [name for name, each in folders.items() if len(set(each)) < len(each) or (len(each) > 1 and name != "photos")]:
+            raise ValueError(f"{', '.join(several)}: only photos may have several folders, and each but once")
+        return folders
 
 
 class Quotas(Section):
@@ -177,7 +188,7 @@ class Syconet(Section):
     num_luts: Count
     lut_dim: Annotated[int, Field(ge=2, le=64)]
     width: Count
-    steps: Count
+    steps: Natural
     domains: list[Domain]
     finetune_steps: Count
     batch_size: Count
@@ -193,6 +204,7 @@ class Syconet(Section):
 
 
 class Augment(Section):
+    photographs: bool
     copies: Natural
     candidates: Count
     harmonizer: Path | None
@@ -214,6 +226,7 @@ class StreamWeights(Section):
     original: NonNegative
     retouched: NonNegative
     augmented: NonNegative
+    photograph: NonNegative
 
 
 class TrainModel(Section):

@@ -13,10 +13,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Pair:
-    """A composite and the photograph it should become."""
+    """A composite and the photograph it should become. Of a photograph as it is, both are one: whoever trains on it changes it first."""
 
     key: str
-    kind: str  # original | augmented | retouched
+    kind: str  # original | augmented | retouched | photograph
     source: str
     group: str  # the source photograph: nothing of one group stands in two splits
     composite: UInt8[np.ndarray, "H W 3"]

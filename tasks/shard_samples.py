@@ -17,10 +17,12 @@ SAMPLES_FILE = "samples.parquet"
 
 _dictionary = pa.dictionary(pa.int32(), pa.string())
 
-# `key` is the sample's in its shard; `parent` the index's key of the pair or retouch that it was made of; `group` the photograph.
+# `key` is the sample's in its shard; `parent` the index's key of the pair, retouch or object that it was made of; `group` the photograph;
+# `label` what the object is, "" where nobody says.
 SAMPLES = pa.schema([
     pa.field("key", pa.string()), pa.field("split", _dictionary), pa.field("kind", _dictionary), pa.field("source", _dictionary),
     pa.field("subset", _dictionary), pa.field("group", pa.string()), pa.field("parent", pa.string()),
+    pa.field("label", _dictionary),
 ])
 
 

@@ -3,6 +3,7 @@
 A shard is a plain ustar file. A sample is a run of members that share a key (the name up to its first dot):
 
     pair:       <key>.composite.jpg  <key>.target.jpg  <key>.mask.amk  <key>.json
+    photograph: <key>.target.jpg  <key>.mask.amk  <key>.json      among pairs: nothing is changed yet, so the composite is the target
     composite:  <key>.composite.jpg  <key>.plate.jpg  <key>.natural.jpg  <key>.mask.amk  <key>.json
 
 JPEGs are 4:4:4. `.amk` is an exact mask: `AMK1`, one byte (0: one bit per pixel, 1: one byte per pixel), height and width (little-endian
@@ -27,7 +28,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import simplejpeg
@@ -44,6 +45,7 @@ FORMAT = "attune-shards/1"
 MANIFEST = "manifest.json"
 IMAGES: dict[str, tuple[str, ...]] = {"pairs": ("composite", "target"), "composites": ("composite", "plate", "natural")}
 MASK_MEMBER = "mask.amk"
+PHOTOGRAPH: Final = "photograph"  # the kind of pair that has no composite of its own
 MAX_KEY = 80  # a ustar name holds 100 bytes: key, dot, and the longest member name
 
 _MASK_HEADER = struct.Struct("<4sBII")
@@ -134,28 +136,35 @@ def webdataset_mask_handler(key: str, data: bytes) -> UInt8[np.ndarray, "H W"] |
 def encode_pair(pair: Pair, *, jpeg_quality: int, about: Mapping[str, Any] | None = None) -> EncodedSample:
     """`pair` as a sample; its JSON holds key, kind, source, group, and `about` (parent, seed, checkpoint hash: provenance)."""
     facts = {**(about or {}), "key": pair.key, "kind": pair.kind, "source": pair.source, "group": pair.group}
-    return EncodedSample(sanitize_key(pair.key), _encode_members(pair, "pairs", jpeg_quality, facts))
+    fields = ("target",) if pair.kind == PHOTOGRAPH else IMAGES["pairs"]
+    return EncodedSample(sanitize_key(pair.key), _encode_members(pair, fields, jpeg_quality, facts))
 
 
 def decode_pair(sample: EncodedSample, *, name: str) -> Pair:
     """The pair in `sample`. Raises ValueError naming `name` and the member if one is missing or damaged, or sizes differ."""
-    facts, mask, images = _decode_members(sample, "pairs", name)
+    facts, mask, images = _decode_members(sample, image_members(sample, "pairs", name=name), name)
     try:
         text = {field: str(facts[field]) for field in ("key", "kind", "source", "group")}
     except KeyError as error:
         raise ValueError(f"{name}.json: no {error}") from error
-    return Pair(**text, composite=images[0], mask=mask, target=images[1])
+    return Pair(**text, composite=images[0], mask=mask, target=images[-1])
+
+
+def image_members(sample: EncodedSample, kind: Kind, *, name: str) -> tuple[str, ...]:
+    """The pictures that a sample of a folder of `kind` must have: a photograph among pairs has its target alone."""
+    alone = kind == "pairs" and "composite.jpg" not in sample.members and read_facts(sample, name=name).get("kind") == PHOTOGRAPH
+    return ("target",) if alone else IMAGES[kind]
 
 
 def encode_composite(composite: RealComposite, *, jpeg_quality: int, about: Mapping[str, Any] | None = None) -> EncodedSample:
     """`composite` as a sample; its JSON holds the key and `about`."""
     facts = {**(about or {}), "key": composite.key}
-    return EncodedSample(sanitize_key(composite.key), _encode_members(composite, "composites", jpeg_quality, facts))
+    return EncodedSample(sanitize_key(composite.key), _encode_members(composite, IMAGES["composites"], jpeg_quality, facts))
 
 
 def decode_composite(sample: EncodedSample, *, name: str) -> RealComposite:
     """The real composite in `sample`; errors as `decode_pair`."""
-    facts, mask, (composite, plate, natural) = _decode_members(sample, "composites", name)
+    facts, mask, (composite, plate, natural) = _decode_members(sample, IMAGES["composites"], name)
     return RealComposite(key=str(facts.get("key", sample.key)), composite=composite, mask=mask, plate=plate, natural=natural)
 
 
@@ -179,10 +188,12 @@ def decode_jpeg_into(data: Buffer, out: UInt8[np.ndarray, "H W 3"], *, name: str
         raise ValueError(f"{name}: cannot be decoded ({error})") from error
 
 
-def _encode_members(sample: Pair | RealComposite, kind: Kind, jpeg_quality: int, facts: Mapping[str, Any]) -> dict[str, bytes]:
+def _encode_members(
+    sample: Pair | RealComposite, fields: Sequence[str], jpeg_quality: int, facts: Mapping[str, Any]
+) -> dict[str, bytes]:
     shape = sample.mask.shape
     members: dict[str, bytes] = {}
-    for field in IMAGES[kind]:
+    for field in fields:
         image: np.ndarray = getattr(sample, field)
         if image.shape != (*shape, 3):
             raise ValueError(f"{sample.key}: {field} is {image.shape} where the mask is {shape}")
@@ -192,11 +203,11 @@ def _encode_members(sample: Pair | RealComposite, kind: Kind, jpeg_quality: int,
     return members
 
 
-def _decode_members(sample: EncodedSample, kind: Kind, name: str) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
+def _decode_members(sample: EncodedSample, fields: Sequence[str], name: str) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
     facts = read_facts(sample, name=name)
     mask = decode_mask_member(member(sample, MASK_MEMBER, name=name), name=f"{name}.{MASK_MEMBER}")
     images = []
-    for field in IMAGES[kind]:
+    for field in fields:
         image = decode_jpeg(member(sample, f"{field}.jpg", name=name), name=f"{name}.{field}.jpg")
         if image.shape[:2] != mask.shape:
             raise ValueError(f"{name}.{field}.jpg: {image.shape[0]}x{image.shape[1]} px where the mask is {mask.shape[0]}x{mask.shape[1]}")

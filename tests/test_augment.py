@@ -18,7 +18,7 @@ from models.harmonizer import build_harmonizer
 from models.syconet import SycoNet, SycoNetConfig
 from tasks.augment import AugmentUnit, blend, finish_augment, plan_augment, random_region, write_pair_shard
 from tasks.harmonizer_files import save_harmonizer
-from tasks.index import PAIRS, RETOUCHES, write_table
+from tasks.index import PAIRS, PHOTOGRAPHS, RETOUCHES, read_index, write_table
 from tasks.params import Params
 from tasks.sample import Pair
 from tasks.shard_samples import read_samples
@@ -125,6 +125,37 @@ def test_each_kind_is_there_in_full_with_its_provenance(params: Params) -> None:
         assert facts["parent"].startswith(f"starter/{pair.group}.")
     assert len({facts["z_seed"] for _, facts in by_kind["augmented"]}) == 5 * copies
     assert {facts["method"] for _, facts in by_kind["original"]} == {"reinhard"}
+
+
+def test_training_photographs_are_written_as_they_are_with_each_of_their_masks(params: Params, configure: Callable[..., Params]) -> None:
+    objects = []
+    named = (("train", "train0", "train0"), ("train", "train0", "train1"), ("test", "test0", "test0"))
+    for number, (split, name, mask) in enumerate(named):
+        row = {"key": f"photos/{name}_{number}", "source": "photos", "subset": "a", "split": split, "group": name, "label": "cat"}
+        row |= {"image_path": f"raw/{name}.jpg", "mask_path": f"raw/{mask}.png", "width": 48, "height": 40, "fg_ratio": 0.2}
+        objects.append(row | {"image_phash": number, "image_sha256": name, "mask_sha256": mask, "licence": ""})
+    write_table(Path("data/index/photographs.parquet"), objects, PHOTOGRAPHS)
+    write_table(Path("data/index/pairs.parquet"), read_index(Path("data/index"), "pairs", split="val"), PAIRS)
+    shutil.rmtree("data/checkpoints")  # nobody needs SycoNet where there are no copies
+    changes = {"augment.photographs": True, "augment.copies": 0, "augment.size": 32, "train.model.size": 32, "mine.size": 32}
+    metrics = run(configure(changes))
+    assert {name: value for name, value in metrics.items() if name.startswith("num_train")} == {
+        "num_train_photograph": 2.0, "num_train_retouched": 4.0,
+    }
+    assert "photograph_fmse" not in metrics
+    found = [(pair, row) for (pair, _), row in zip(samples(params, "train"), read_samples(params.paths.shards, "train"), strict=True)]
+    taken = [(pair, row) for pair, row in found if pair.kind == "photograph"]
+    assert [(row["label"], row["group"], row["parent"]) for _, row in taken] == [
+        ("cat", "train0", "photos/train0_0"), ("cat", "train0", "photos/train0_1"),
+    ]
+    assert all(np.array_equal(pair.composite, pair.target) for pair, _ in taken)
+    assert {row["label"] for pair, row in found if pair.kind == "retouched"} == {""}
+
+
+def test_neither_pairs_nor_photographs_to_train_on_is_refused(params: Params) -> None:
+    write_table(Path("data/index/pairs.parquet"), read_index(Path("data/index"), "pairs", split="val"), PAIRS)
+    with pytest.raises(ValueError, match=r"pairs\.parquet: no training pairs"):
+        plan_augment(params)
 
 
 def test_the_table_of_samples_says_what_each_sample_is_without_opening_it(params: Params) -> None:

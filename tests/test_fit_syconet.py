@@ -78,6 +78,14 @@ def killed_after(step: int, seen: list[int] | None = None) -> Callable[[int, int
     return advance
 
 
+def test_a_network_that_nobody_asks_for_needs_no_training_pairs(index: Path, configure: Configure) -> None:
+    write_table(index / "pairs.parquet", read_index(index, "pairs", split="val"), PAIRS)
+    params = configure({**TINY, "syconet.steps": 0})
+    metrics = fit_syconet(params, quiet, no_progress)
+    assert metrics["identity_fmse"] > 0
+    assert load_syconet(params.paths.syconet)[0].config.latent_dim == 2
+
+
 def test_a_run_reports_saves_and_draws_what_it_learned(index: Path, configure: Configure) -> None:
     del index
     params = configure(TINY)

@@ -87,6 +87,27 @@ def test_the_index_says_what_is_on_disk(photos, params):
             assert hashlib.sha256(Path(row[f"{name}_path"]).read_bytes()).hexdigest() == row[f"{name}_sha256"]
 
 
+def test_training_objects_without_composites_leave_those_of_the_other_splits_as_they_are(photos, configure):
+    run(configure(EASY))
+    before = {row["key"]: row for row in read_index(Path("data/index"), "pairs") if row["split"] != "train"}
+    metrics = run(configure({**EASY, "ingest.synthesis.composites_per_object": 0}))
+    rows = read_index(Path("data/index"), "pairs")
+    assert metrics["pairs_train"] == 0
+    assert {row["key"]: row for row in rows} == before
+    assert before
+
+
+def test_the_pairs_of_a_test_split_are_limited_by_hash(photos, configure):
+    run(configure(EASY))
+    before = {row["key"]: row for row in read_index(Path("data/index"), "pairs")}
+    metrics = run(configure({**EASY, "ingest.synthesis.max_test_pairs": 2}))
+    rows = {row["key"]: row for row in read_index(Path("data/index"), "pairs")}
+    assert metrics["pairs_val"] <= 2
+    assert metrics["pairs_test"] <= 2
+    assert rows.items() <= before.items()
+    assert {key for key, row in before.items() if row["split"] == "train"} == {key for key, row in rows.items() if row["split"] == "train"}
+
+
 def test_the_index_says_how_each_composite_was_made(photos, params):
     run(params)
     rows = read_index(params.paths.index, "pairs")

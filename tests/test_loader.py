@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.loader import Pool, batch_ids, interleave, iter_composite_batches, iter_pair_batches, pooled_ids, read_pairs
 from tasks.sample import Pair, PairBatch, RealComposite
-from tasks.shards import encode_composite, encode_pair, write_manifest, write_shard
+from tasks.shards import PHOTOGRAPH, encode_composite, encode_pair, write_manifest, write_shard
 
 Draw = Callable[..., np.ndarray]
 NUM_PAIRS = 11
@@ -150,6 +150,19 @@ def test_a_missing_split_is_named(folder: Path) -> None:
     with pytest.raises(ValueError, match="no samples of split 'test'"):
         iter_pair_batches(folder, "test", batch_size=2, seed=1)
     assert read_pairs(folder, "test") == []
+
+
+@pytest.mark.parametrize("cache_megabytes", [0, 8])
+def test_a_photograph_is_read_as_its_own_composite(tmp_path: Path, photograph: Draw, object_mask: Draw, cache_megabytes: int) -> None:
+    mask, pictures = object_mask(24, 24), [photograph(24, 24, number) for number in range(3)]
+    pairs = [Pair(f"k{n}", PHOTOGRAPH, "s", f"g{n}", picture, mask, picture) for n, picture in enumerate(pictures)]
+    pairs.append(Pair("k3", "original", "s", "g3", pictures[0] // 2, mask, pictures[0]))
+    info = write_shard(tmp_path / "train-00000.tar", [encode_pair(pair, jpeg_quality=95) for pair in pairs], split="train")
+    write_manifest(tmp_path, [info], kind="pairs", meta={})
+    with iter_pair_batches(tmp_path, "train", batch_size=4, seed=0, cache_megabytes=cache_megabytes) as batches:
+        batch = next(batches)
+    same = (batch.composite == batch.target).flatten(1).all(dim=1)
+    assert same.tolist().count(True) == 3
 
 
 def test_a_limited_reading_is_spread_over_the_split(folder: Path) -> None:

@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as arrays
 from attune.images import decode_image
 from tasks.sample import Pair, RealComposite
 from tasks.shards import (
+    PHOTOGRAPH,
     EncodedSample,
     ShardFolder,
     ShardReader,
@@ -80,6 +81,16 @@ def test_a_pair_comes_back_with_an_exact_mask_and_close_images(shard: Path, pair
             np.testing.assert_array_equal(read.mask, written.mask)
             for field in ("composite", "target"):
                 assert np.abs(getattr(read, field).astype(int) - getattr(written, field)).mean() < 4.0
+
+
+def test_a_photograph_has_its_target_alone_and_comes_back_as_its_own_composite(pairs: list[Pair]) -> None:
+    pair = replace(pairs[0], kind=PHOTOGRAPH, composite=pairs[0].target)
+    sample = encode_pair(pair, jpeg_quality=95)
+    assert set(sample.members) == {"target.jpg", "mask.amk", "json"}
+    read = decode_pair(sample, name="here")
+    assert np.array_equal(read.composite, read.target)
+    assert np.array_equal(read.mask, pair.mask)
+    assert read.kind == PHOTOGRAPH
 
 
 def test_a_real_composite_comes_back(tmp_path: Path, photograph: Photograph, object_mask: Callable[..., np.ndarray]) -> None:

@@ -144,6 +144,42 @@ def test_a_name_that_is_not_utf8_is_a_bad_name(raw, params):
     assert all(reject.path.encode() and reject.key.encode() and reject.detail.encode() for reject in candidates.rejects)
 
 
+def test_photographs_of_two_folders_that_are_called_alike_do_not_meet(raw, configure):
+    for folder in ("photos", "photos_more"):
+        touch(raw / folder, "images/a.jpg", "images/b.jpg", "masks/a_0.png", "masks/b.png")
+    touch(raw / "photos_more", "images/c.jpg", "masks/c.png")
+    params = configure({"ingest.sources": ["photos"], "ingest.folders.photos": ["photos", "photos_more"]})
+    found = list_photos(params).photographs
+    assert len(found) == len({one.key for one in found}) == 5
+    assert len({one.group for one in found}) == len({one.image_path for one in found}) == 5
+    alone = {one.key: one for one in list_photos(configure({"ingest.folders.photos": "photos"})).photographs}
+    assert {key: one for one in found if (key := one.key) in alone} == alone  # what is added last renames nothing
+    renamed = [one.key for one in found if one.key.startswith("photos_photos_more-")]
+    assert len(renamed) == 2  # a_0 and b; c has its own name
+    assert "photos_c" in {one.key for one in found}
+
+
+def test_one_source_key_is_one_photograph_in_whatever_folder(raw, configure):
+    for folder in ("one", "two"):
+        touch(raw / folder, "images/a.jpg", "masks/a.png")
+        write_manifest(raw / folder, "a,a,davis,test,swan,film,CC0")
+    found = list_photos(configure({"ingest.folders.photos": ["one", "two"]})).photographs
+    assert [one.group for one in found] == ["photos/davis/film"] * 2
+    assert len({one.key for one in found}) == 2
+
+
+def test_a_second_folder_that_is_not_there_is_named(raw, configure):
+    touch(raw / "photos", "images/a.jpg", "masks/a.png")
+    with pytest.raises(ValueError, match=r"ingest\.folders\.photos: no folder data/raw/more"):
+        list_photos(configure({"ingest.folders.photos": ["photos", "more"]}))
+
+
+@pytest.mark.parametrize("folders", [{"photos": []}, {"photos": ["photos", "photos"]}, {"photos": "photos", "coco": ["one", "two"]}])
+def test_photos_alone_may_have_several_folders_and_each_once(configure, folders):
+    with pytest.raises(ValueError, match=r"at least 1|only photos may have several folders"):
+        configure({"ingest.folders": folders})
+
+
 def write_manifest(folder: Path, *lines: str) -> None:
     (folder / "manifest.csv").write_text("image,mask,source,split,label,source_key,licence\n" + "".join(f"{line}\n" for line in lines))
 

@@ -62,7 +62,8 @@ def train(
 
     came_from: a hash of the weights that training starts from. A killed run of the same key goes on from `checkpoint`, exactly.
     """
-    rows = choose_rows(params, "train", trainer.num_steps * trainer.section.batch_size, domain)
+    most = trainer.num_steps * trainer.section.batch_size
+    rows = choose_rows(params, "train", most, domain) if most else []  # a network that nobody asks for needs no pairs
     section = key_params(params, "seed", "syconet", but=_of_others(domain))
     key = unit_key(train, section, trainer.device.type, domain, came_from, row_hashes(rows))
     run_training(trainer, read_pairs(params, rows), checkpoint=checkpoint, key=key, report=report, advance=advance)

@@ -32,6 +32,7 @@ from tasks.ingestion.object_composites import (
 from tasks.ingestion.references import Reference, References, read_references, shelf_of, write_references
 from tasks.ingestion.synthesis import ILLUMINANTS_FILE, illuminants_for
 from tasks.params import Params, key_params
+from tasks.seeds import derive_seed
 from tasks.sources.candidates import PhotographCandidate
 from tasks.sources.listing import LONGEST_NAME
 
@@ -39,7 +40,8 @@ CHUNK_PHOTOGRAPHS = 50  # the unit of retry and of resuming: a few seconds of wo
 CACHED_REFERENCES = 256  # foregrounds kept decoded while a chunk is worked on: about 50 MB
 
 Result = dict[str, Any]  # a MadeComposite whose files are SHA-256 by name, and the key of its "object"
-_COUNTS = {f"ingest.synthesis.composites_per_{which}" for which in ("object", "test_object")}  # more of them change none of the others
+# How many composites there are changes none of the others.
+_COUNTS = {f"ingest.synthesis.{name}" for name in ("composites_per_object", "composites_per_test_object", "max_test_pairs")}
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def plan_composites(params: Params, objects: Iterable[CheckedObject], paired: Co
     folder = _folder(params)
     table = _keep_references(folder, ordered)
     references = read_references(table, params.seed)
-    planned = dict(_plan_objects(ordered, paired, params))
+    planned = _limited(dict(_plan_objects(ordered, paired, params)), params)
 
     def stands(_: bytes, text: str) -> bool:
         result = json.loads(text)
@@ -141,6 +143,22 @@ def _plan_objects(
                 shelf=shelf_of(params.seed, candidate.source, image_id),
             )
             yield work_key(planned, one.sha256), planned
+
+
+def _limited(planned: dict[bytes, PlannedObject], params: Params) -> dict[bytes, PlannedObject]:
+    """`planned` with no more objects of validation, and of test, than give `max_test_pairs` composites: those with the smallest hashes."""
+    limits = params.ingest.synthesis
+    if not limits.max_test_pairs or not limits.composites_per_test_object:
+        return planned
+    most, kept = limits.max_test_pairs // limits.composites_per_test_object, set()
+    ranked = sorted(planned, key=lambda key: derive_seed(params.seed, "test pairs", planned[key].candidate.key))
+    counts: Counter[str | None] = Counter()
+    for key in ranked:
+        split = planned[key].candidate.split
+        counts[split] += 1
+        if split == "train" or counts[split] <= most:
+            kept.add(key)
+    return {key: one for key, one in planned.items() if key in kept}
 
 
 def _count(planned: PlannedObject, params: Params) -> int:

@@ -47,8 +47,8 @@ class Batch:
 
 
 def source_folders(params: Params) -> dict[str, Path]:
-    """The folder below the inbox, and below `paths.raw`, of each source that is taken from the inbox."""
-    folders: Mapping[str, Path] = {str(name): path for name, path in params.ingest.folders.items()}
+    """The folder below the inbox, and below `paths.raw`, of each source that is taken from the inbox: the first, where it has several."""
+    folders: Mapping[str, Path] = {str(name): each[0] for name, each in params.ingest.folders.items()}
     return {source: folders[source] for source in LISTERS if source in params.ingest.sources and source in folders}
 
 

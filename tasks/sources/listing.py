@@ -4,7 +4,7 @@ import csv
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from attune.rejects import BadSample, RejectReason
@@ -15,17 +15,24 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", "
 
 
 def source_folder(params: Params, source: str, layout: str) -> Path:
-    """The folder of `source` below `paths.raw`. ValueError naming key, path and the expected `layout` if it is not there."""
-    folders: Mapping[str, Path] = {str(name): path for name, path in params.ingest.folders.items()}
-    if source not in folders:
-        raise ValueError(f"ingest.folders.{source}: missing, while ingest.sources names {source}; expected a folder with {layout}")
-    folder = params.paths.raw / folders[source]
-    if not folder.is_dir():
-        raise ValueError(
-            f"ingest.folders.{source}: no folder {folder} (paths.raw is {params.paths.raw}); expected {layout}; "
-            f"bring it, point paths.raw at it, or take {source} out of ingest.sources"
-        )
+    """The folder of a `source` that has but one; errors as `source_folders`."""
+    (folder,) = source_folders(params, source, layout)
     return folder
+
+
+def source_folders(params: Params, source: str, layout: str) -> list[Path]:
+    """The folders of `source` below `paths.raw`. ValueError naming key, path and the expected `layout` if one is not there."""
+    listed: Mapping[str, Sequence[Path]] = {str(name): each for name, each in params.ingest.folders.items()}
+    if source not in listed:
+        raise ValueError(f"ingest.folders.{source}: missing, while ingest.sources names {source}; expected a folder with {layout}")
+    folders = [params.paths.raw / name for name in listed[source]]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(
+                f"ingest.folders.{source}: no folder {folder} (paths.raw is {params.paths.raw}); expected {layout}; "
+                f"bring it, point paths.raw at it, or take {source} out of ingest.sources"
+            )
+    return folders
 
 
 def required_folder(folder: Path, name: str, *, source: str, layout: str) -> Path:

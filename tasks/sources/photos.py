@@ -1,4 +1,4 @@
-"""Photographs with object masks: a folder of yours.
+"""Photographs with object masks: a folder of yours, or several.
 
     <folder>/images/<image>.<jpg|png|...>
     <folder>/masks/<image>.png              one object, or
@@ -8,14 +8,21 @@
 Columns of the manifest: `image` and `mask` (file names or stems, required), and where known `source` (becomes the subset), `split`
 (train | val | test), `label`, `source_key` (photographs that share one, such as frames of a film, share a split), `licence`.
 Without a split, the hash of the group chooses one.
+
+Of several folders (`ingest.folders.photos: [photos, photos_more]`) each has its own images, masks and manifest; all stand side by side
+in one index. Keys are the masks' names, and groups the photographs' (or `source_key`): only where an earlier folder of the list has the
+same name does a later one's get the folder's name too, `<folder>/<name>`. So photographs that are called alike never meet, and a folder
+that is added last renames nothing. One `source_key` of one `source` is one photograph, in whatever folder.
 """
 
+from collections.abc import Container
+from dataclasses import replace
 from pathlib import Path
 
 from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
 from tasks.sources.candidates import Candidates, ListingReject, PhotographCandidate
-from tasks.sources.listing import find_named, find_stem, image_files, read_csv, required_folder, safe_key, source_folder
+from tasks.sources.listing import find_named, find_stem, image_files, read_csv, required_folder, safe_key, source_folders
 from tasks.splits import SPLITS
 
 SOURCE = "photos"
@@ -23,8 +30,29 @@ LAYOUT = "images/, masks/ (<image>.png or <image>_<k>.png) and an optional manif
 
 
 def list_photos(params: Params) -> Candidates:
-    """Every object of the folder `ingest.folders.photos`, sorted by key; what names no usable sample is among the rejects."""
-    folder = source_folder(params, SOURCE, LAYOUT)
+    """Every object of the folders `ingest.folders.photos`, sorted by key; what names no usable sample is among the rejects."""
+    found: dict[str, PhotographCandidate] = {}
+    rejects: list[ListingReject] = []
+    for folder in source_folders(params, SOURCE, LAYOUT):
+        listed, name = _list_folder(folder), folder.relative_to(params.paths.raw).as_posix()
+        groups = {one.group for one in found.values()}
+        apart = [_told_apart(one, name, keys=found, groups=groups) for one in listed.photographs]
+        found |= {one.key: one for one in apart}
+        rejects += listed.rejects
+    return Candidates(photographs=tuple(found[key] for key in sorted(found)), rejects=tuple(rejects))
+
+
+def _told_apart(one: PhotographCandidate, folder: str, *, keys: Container[str], groups: Container[str]) -> PhotographCandidate:
+    """An object under names that no earlier folder has, of which these are the `keys` and `groups`."""
+    stem = Path(one.image_path).stem
+    if one.key in keys:
+        one = replace(one, key=safe_key(SOURCE, f"{folder}/{Path(one.mask_path).stem}"))
+    if one.group in groups and one.group == f"{SOURCE}/{one.subset}/{stem}":  # named after its file: what is called alike may be another
+        one = replace(one, group=f"{SOURCE}/{one.subset}/{folder}/{stem}")
+    return one
+
+
+def _list_folder(folder: Path) -> Candidates:
     images = required_folder(folder, "images", source=SOURCE, layout=LAYOUT)
     masks = required_folder(folder, "masks", source=SOURCE, layout=LAYOUT)
     manifest = folder / "manifest.csv"
