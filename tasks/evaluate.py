@@ -50,7 +50,7 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
     Raises ValueError if there is no trained harmonizer, or a benchmark has no test images: it names the key and what there is.
     """
     methods = load_methods(params)
-    found = measure(params, methods, FLAVOURS, advance)
+    found = measure(params, methods, FLAVOURS, advance, with_appearance=True)
     summary = {name: summarize(name, scored, found.num_images[name], params.seed) for name, scored in found.scored.items()}
     appearance = summarize_appearance({**found.scored, **found.changed}, params.seed)
     natural = measure_naturalness(params, methods)

@@ -483,3 +483,16 @@ def test_the_do_nothing_rows_of_real_pairs_are_those_of_pillow_numpy_and_scikit_
             assert found[flavour].fmse == pytest.approx((error * weights[..., None]).sum() / (3 * weights.sum()), abs=1e-6)
             assert found[flavour].psnr == pytest.approx(10 * np.log10(peak**2 / (error.mean() + 1e-6)), abs=1e-6)
             assert found[flavour].ssim == pytest.approx(ssim, abs=1e-6)
+
+
+def test_appearance_is_measured_where_it_is_asked_for_alone(project: Path, params: Params) -> None:
+    save_pairs(project, 4)
+    save_model(params.paths.harmonizer, gain=1.2)
+    methods = load_methods(params)
+    plain, seen = (measure(params, methods, FLAVOURS, silent, with_appearance=wanted).scored["all"] for wanted in (False, True))
+    assert [one.scores for one in plain] == [one.scores for one in seen]
+    assert all(one.appearance == {} for one in plain)
+    for one in seen:
+        assert list(one.appearance) == [*one.scores, "target"]
+        assert one.appearance["composite"].cie76 == 0.0
+        assert one.appearance["target"].cie76 > 5.0

@@ -32,9 +32,12 @@ class Measured:
     num_images: Mapping[str, int]
 
 
-def measure(params: Params, methods: Methods, flavours: Sequence[Flavour], advance: Advance) -> Measured:
+def measure(
+    params: Params, methods: Methods, flavours: Sequence[Flavour], advance: Advance, *, with_appearance: bool = False
+) -> Measured:
     """Measure `methods` on every benchmark of `params.evaluate`.
 
+    with_appearance: tones and CIE76 too, two thirds more work per answer; without it every `appearance` is empty.
     Raises ValueError naming the key if there are no benchmarks, one has no test images or nothing but empty masks, or a competitor lacks
     some of its answers; BadSample (a ValueError) names a file that cannot be read.
     """
@@ -47,7 +50,7 @@ def measure(params: Params, methods: Methods, flavours: Sequence[Flavour], advan
     changed: dict[str, list[Changed]] = {}
     for name, wanted in rows.items():
         found: list[Scored | Changed] = []
-        look: View = _scoring(flavours) if has_targets(wanted) else _changing
+        look = _scoring(flavours, with_appearance) if has_targets(wanted) else _changing(with_appearance)
         for result in _over_all(taking_part[name], wanted, params, name, look):
             found += [] if result is None else [result]
             done += 1
@@ -61,23 +64,26 @@ def measure(params: Params, methods: Methods, flavours: Sequence[Flavour], advan
     return Measured(scored, changed, {name: len(wanted) for name, wanted in rows.items()})
 
 
-def _scoring(flavours: Sequence[Flavour]) -> View:
+def _scoring(flavours: Sequence[Flavour], with_appearance: bool) -> View:
     def score(example: Example, answers: Mapping[str, Picture]) -> Scored:
         target = example.target
         assert target is not None
         scores = {who: score_flavours(answer, target, example.mask, flavours=flavours) for who, answer in answers.items()}
         height, width = example.mask.shape
-        appearance = _appearance(example, {**answers, TARGET: target})
+        appearance = _appearance(example, {**answers, TARGET: target}) if with_appearance else {}
         return Scored(example.row, scores, width=width, height=height, num_foreground=example.num_foreground, appearance=appearance)
 
     return score
 
 
-def _changing(example: Example, answers: Mapping[str, Picture]) -> Changed:
-    height, width = example.mask.shape
-    changes = {who: change_inside(example.composite, answer, example.mask) for who, answer in answers.items()}
-    appearance = _appearance(example, answers)
-    return Changed(example.row, changes, width=width, height=height, num_foreground=example.num_foreground, appearance=appearance)
+def _changing(with_appearance: bool) -> View:
+    def change(example: Example, answers: Mapping[str, Picture]) -> Changed:
+        height, width = example.mask.shape
+        changes = {who: change_inside(example.composite, answer, example.mask) for who, answer in answers.items()}
+        appearance = _appearance(example, answers) if with_appearance else {}
+        return Changed(example.row, changes, width=width, height=height, num_foreground=example.num_foreground, appearance=appearance)
+
+    return change
 
 
 def _appearance(example: Example, answers: Mapping[str, Picture]) -> dict[str, Appearance]:
