@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test check bench docs dist ui study augmentation-study ablation cross-source configure \
+.PHONY: help install pipeline test check bench docs dist ui poll augmentation-study ablation cross-source configure \
 	retrain serve versions promote rollback reproduce api
 
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
@@ -47,8 +47,8 @@ dist: install  ## build wheel and sdist of `attune` into dist/
 ui: install  ## look at the runs in a browser (MLflow)
 	@exec mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
-study: install  ## ask people which method looks more natural, on a page of their browser; FIT=1 says what the votes say
-	@exec python -m $(if $(FIT),flows.study,tasks.user_study.page_server $(if $(HOST),--host "$(HOST)"))
+poll: install  ## ask people which method looks more natural, on a page of their browser; FIT=1 says what the votes say
+	@exec python -m $(if $(FIT),flows.poll,tasks.poll.page_server $(if $(HOST),--host "$(HOST)"))
 
 augmentation-study: install  ## does SycoNet's augmentation help? many small trainings, an hour of one core; goes on where it was killed
 	@$(call study,augmentation)

@@ -366,7 +366,7 @@ class Evaluate(Section):
     batch_size: Count
 
 
-class Study(Section):
+class Poll(Section):
     folder: Path
     methods: Annotated[list[str], Field(min_length=2)]
     num_images: Count
@@ -402,7 +402,7 @@ class Params(Section):
     augment: Augment
     train: Train
     evaluate: Evaluate
-    study: Study
+    poll: Poll
     release: Release
 
     @model_validator(mode="after")

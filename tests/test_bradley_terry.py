@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
-from tasks.user_study.bradley_terry import Comparisons, bootstrap_intervals, check_connected, count_wins, fit_scores, is_separated
+from tasks.poll.bradley_terry import Comparisons, bootstrap_intervals, check_connected, count_wins, fit_scores, is_separated
 
 TRUE = np.array([-0.9, -0.2, 0.2, 0.9])
 
@@ -106,7 +106,7 @@ def test_methods_that_nobody_compared_are_named() -> None:
 def test_a_method_that_never_won_needs_the_penalty() -> None:
     wins = np.array([[0.0, 6.0, 7.0], [4.0, 0.0, 5.0], [0.0, 0.0, 0.0]])
     assert is_separated(wins)
-    with pytest.raises(ValueError, match=r"never won.*study\.ridge"):
+    with pytest.raises(ValueError, match=r"never won.*poll\.ridge"):
         fit_scores(wins, ridge=0.0)
     mild, strong = fit_scores(wins, ridge=0.01), fit_scores(wins, ridge=1.0)
     assert np.isfinite(mild).all()
@@ -117,7 +117,7 @@ def test_a_method_that_never_won_needs_the_penalty() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("differ", [0.0, 0.4])
 def test_simulated_raters_order_and_intervals_are_recovered(differ: float) -> None:
-    """Over 40 studies: the intervals hold the truth in 95 % or more, and so does the order of the outer methods."""
+    """Over 40 polls: the intervals hold the truth in 95 % or more, and so does the order of the outer methods."""
     held, ordered, wide = [], [], []
     crowd = simulate(TRUE, 999, raters=800, images=800, each=100, differ=differ)
     truth = fit_scores(count_wins(crowd, 4), ridge=0.0)  # ties and differences between people draw the scores of a crowd together

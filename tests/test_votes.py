@@ -12,21 +12,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.user_study.votes import Vote, append_vote, last_votes, read_votes
+from tasks.poll.votes import Vote, append_vote, last_votes, read_votes
 
 RATER = "0123456789abcdef0123456789abcdef"
 
 
 def a_vote(number: int = 0, **changes: object) -> Vote:
-    values = {"study": "s", "rater": RATER, "image": f"image {number}", "left": "b", "right": "a", "choice": "left", "milliseconds": 900}
+    values = {"poll": "s", "rater": RATER, "image": f"image {number}", "left": "b", "right": "a", "choice": "left", "milliseconds": 900}
     return Vote.model_validate(values | changes)
 
 
 def test_votes_come_back_as_they_were_cast(tmp_path: Path) -> None:
     votes = [a_vote(1), a_vote(2, image="grüße \u2028 \"'\\", choice="neither"), a_vote(3, milliseconds=0)]
     for vote in votes:
-        append_vote(tmp_path / "study" / "votes.jsonl", vote)
-    assert read_votes(tmp_path / "study" / "votes.jsonl") == votes
+        append_vote(tmp_path / "poll" / "votes.jsonl", vote)
+    assert read_votes(tmp_path / "poll" / "votes.jsonl") == votes
     assert read_votes(tmp_path / "none.jsonl") == []
 
 
@@ -59,7 +59,7 @@ def test_a_torn_line_of_any_length_is_mended(tmp_path: Path) -> None:
     path = tmp_path / "votes.jsonl"
     append_vote(path, a_vote(1))
     with open(path, "ab") as handle:
-        handle.write(b'{"study": "' + b"x" * 200_000)
+        handle.write(b'{"poll": "' + b"x" * 200_000)
     append_vote(path, a_vote(2))
     assert read_votes(path) == [a_vote(1), a_vote(2)]
 
@@ -91,9 +91,9 @@ def test_threads_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
 CASTING = """
 import sys
 from pathlib import Path
-from tasks.user_study.votes import Vote, append_vote
+from tasks.poll.votes import Vote, append_vote
 for number in range(100000):
-    vote = Vote(study="s", rater=sys.argv[2], image=str(number), left="a", right="b", choice="left", milliseconds=1)
+    vote = Vote(poll="s", rater=sys.argv[2], image=str(number), left="a", right="b", choice="left", milliseconds=1)
     append_vote(Path(sys.argv[1]), vote)
     print(number, flush=True)
 """

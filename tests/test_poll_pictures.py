@@ -12,12 +12,12 @@ from tasks.index import COMPOSITES, PHOTOGRAPHS, read_table, write_table
 from tasks.mine import plan_mine
 from tasks.mining.recipes import RECIPES, render_recipe
 from tasks.params import Params
-from tasks.user_study.pictures import write_study_pictures
-from tasks.user_study.study import read_study
+from tasks.poll.pictures import write_poll_pictures
+from tasks.poll.turns import read_poll
 
 Configure = Callable[..., Params]
 BASELINES_ALONE = Methods(BASELINES, {}, {})
-CHANGES = {"study.methods": ["composite", "lab_shift"], "study.num_images": 4, "study.max_side": 96}
+CHANGES = {"poll.methods": ["composite", "lab_shift"], "poll.num_images": 4, "poll.max_side": 96}
 
 
 def silent(done: int, total: int) -> None:
@@ -39,34 +39,34 @@ def brought(project: Path, photograph: Callable[[int, int, int], np.ndarray], ob
 
 
 def test_pictures_are_what_the_methods_make_of_brought_composites(brought: Path, configure: Configure) -> None:
-    assert write_study_pictures(configure(CHANGES), BASELINES_ALONE, Path("pictures"), silent) == 4
-    study = read_study(Path("pictures"))
-    assert study.methods == ("composite", "lab_shift")
-    assert len(study.images) == len(study.masks) == 4
-    assert "real_0" not in study.images, "there is nothing to compare where the mask is empty"
-    composite = read_image(study.pictures["composite", study.images[0]])
+    assert write_poll_pictures(configure(CHANGES), BASELINES_ALONE, Path("pictures"), silent) == 4
+    poll = read_poll(Path("pictures"))
+    assert poll.methods == ("composite", "lab_shift")
+    assert len(poll.images) == len(poll.masks) == 4
+    assert "real_0" not in poll.images, "there is nothing to compare where the mask is empty"
+    composite = read_image(poll.pictures["composite", poll.images[0]])
     assert composite.shape == (64, 96, 3)
-    expected = lab_shift(composite, read_mask(study.masks[study.images[0]]))
-    np.testing.assert_array_equal(read_image(study.pictures["lab_shift", study.images[0]]), expected)
+    expected = lab_shift(composite, read_mask(poll.masks[poll.images[0]]))
+    np.testing.assert_array_equal(read_image(poll.pictures["lab_shift", poll.images[0]]), expected)
 
 
 def test_pictures_are_equal_again_and_other_methods_left_alone(brought: Path, configure: Configure) -> None:
     params, folder = configure(CHANGES), Path("pictures")
-    write_study_pictures(params, BASELINES_ALONE, folder, silent)
-    before = read_study(folder).digest
+    write_poll_pictures(params, BASELINES_ALONE, folder, silent)
+    before = read_poll(folder).digest
     (folder / "composite" / "stale.png").write_bytes(b"")
     (folder / "competitor").mkdir()
     (folder / "competitor" / "keep.txt").write_text("mine")
-    write_study_pictures(params, BASELINES_ALONE, folder, silent)
+    write_poll_pictures(params, BASELINES_ALONE, folder, silent)
     assert (folder / "competitor" / "keep.txt").read_text() == "mine"
     (folder / "competitor" / "keep.txt").unlink()
     (folder / "competitor").rmdir()
-    assert read_study(folder).digest == before
+    assert read_poll(folder).digest == before
 
 
 def test_an_unknown_method_is_named(brought: Path, configure: Configure) -> None:
-    with pytest.raises(ValueError, match=r"study\.methods: 'ours' is none of composite, .*pictures/ours/<image>\.png"):
-        write_study_pictures(configure(CHANGES | {"study.methods": ["composite", "ours"]}), BASELINES_ALONE, Path("pictures"), silent)
+    with pytest.raises(ValueError, match=r"poll\.methods: 'ours' is none of composite, .*pictures/ours/<image>\.png"):
+        write_poll_pictures(configure(CHANGES | {"poll.methods": ["composite", "ours"]}), BASELINES_ALONE, Path("pictures"), silent)
 
 
 def objects(project: Path) -> None:
@@ -89,19 +89,19 @@ def objects(project: Path) -> None:
 def test_mined_composites_stand_in_larger_and_with_their_photographs_aspect(project: Path, configure: Configure) -> None:
     objects(project)
     params = configure(CHANGES | {
-        "study.max_side": 128, "mine.size": 64, "mine.num_composites": 20, "mine.min_box_side": 8, "mine.min_plate_score": 0.0,
+        "poll.max_side": 128, "mine.size": 64, "mine.num_composites": 20, "mine.min_box_side": 8, "mine.min_plate_score": 0.0,
         "train.model.size": 64,
     })
     plan_mine(params)
-    count = write_study_pictures(params, BASELINES_ALONE, Path("pictures"), silent)
+    count = write_poll_pictures(params, BASELINES_ALONE, Path("pictures"), silent)
     recipes = {row["key"]: row for row in read_table(Path("data/mined/recipes.parquet"), RECIPES)}
-    study = read_study(Path("pictures"))
-    assert count == len(study.images) > 0
-    for image in study.images:
+    poll = read_poll(Path("pictures"))
+    assert count == len(poll.images) > 0
+    for image in poll.images:
         assert recipes[image]["split"] == "test"
-        shown = read_image(study.pictures["composite", image])
+        shown = read_image(poll.pictures["composite", image])
         assert shown.shape == (96, 128, 3)
         small = render_recipe(recipes[image]).sample
-        again, mask = resize_image(shown, 64, 64), resize_image(read_mask(study.masks[image]), 64, 64)
+        again, mask = resize_image(shown, 64, 64), resize_image(read_mask(poll.masks[image]), 64, 64)
         assert np.abs(mask.astype(float) - small.mask).mean() < 6
         assert np.abs(again.astype(float) - small.composite).mean() < 12, "the same composite, but for the fill of the hole"

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.study import as_metrics, as_rich_table, study
+from flows.poll import as_metrics, as_rich_table, poll
 from tasks.evaluation.findings import read_findings
 from tasks.params import Params
-from tasks.user_study.scores import fit_study, score_study, write_study_scores
-from tasks.user_study.votes import Vote, append_vote
+from tasks.poll.scores import fit_poll, score_poll, write_poll_scores
+from tasks.poll.votes import Vote, append_vote
 
 LIKING = {"ours": 1.2, "theirs": 0.0, "composite": -1.2}
 
 
-def simulate(count: int = 400, *, study: str = "now", neither: float = 0.1) -> list[Vote]:
+def simulate(count: int = 400, *, poll: str = "now", neither: float = 0.1) -> list[Vote]:
     """Votes of 8 raters on 30 images who like methods as LIKING says."""
     rng, votes = np.random.default_rng(3), []
     for number in range(count):
@@ -25,12 +25,12 @@ def simulate(count: int = 400, *, study: str = "now", neither: float = 0.1) -> l
         choice = "neither" if rng.random() < neither else "left" if wins else "right"
         image, rater = f"image {number // 16 % 30}", f"{number % 8:032x}"
         sides = {"left": left, "right": right, "choice": choice, "milliseconds": 1500}
-        votes.append(Vote.model_validate({"study": study, "rater": rater, "image": image, **sides}))
+        votes.append(Vote.model_validate({"poll": poll, "rater": rater, "image": image, **sides}))
     return votes
 
 
-def score(votes: list[Vote], study: str = "now") -> Any:
-    return score_study(votes, study, ridge=0.01, num_resamples=128, rng=np.random.default_rng(0))
+def score(votes: list[Vote], poll: str = "now") -> Any:
+    return score_poll(votes, poll, ridge=0.01, num_resamples=128, rng=np.random.default_rng(0))
 
 
 def test_known_preferences_are_recovered_with_their_intervals() -> None:
@@ -48,18 +48,18 @@ def test_only_the_last_vote_of_a_rater_counts_and_only_on_these_pictures() -> No
     found = score(votes)
     assert found.num_votes + found.num_superseded == len(votes)
     turned = [vote.model_copy(update={"choice": {"left": "right", "right": "left"}.get(vote.choice, vote.choice)}) for vote in votes]
-    again = score([*turned, *simulate(50, study="before"), *votes])
+    again = score([*turned, *simulate(50, poll="before"), *votes])
     assert again.num_superseded == found.num_superseded + len(votes)
-    assert again.num_of_other_studies == 50
+    assert again.num_of_other_polls == 50
     assert [row.score for row in again.methods] == pytest.approx([row.score for row in found.methods])
 
 
 def test_what_is_written_is_what_was_found(tmp_path: Path) -> None:
     found = score(simulate())
-    write_study_scores(tmp_path / "study", tmp_path / "metrics", found)
-    assert json.loads((tmp_path / "study/scores.json").read_text()) == json.loads(json.dumps(dataclasses.asdict(found)))
-    assert (tmp_path / "study/scores.png").read_bytes().startswith(b"\x89PNG")
-    finding = read_findings(tmp_path / "metrics")["user_study"]
+    write_poll_scores(tmp_path / "poll", tmp_path / "metrics", found)
+    assert json.loads((tmp_path / "poll/scores.json").read_text()) == json.loads(json.dumps(dataclasses.asdict(found)))
+    assert (tmp_path / "poll/scores.png").read_bytes().startswith(b"\x89PNG")
+    finding = read_findings(tmp_path / "metrics")["poll"]
     assert [each.name for each in finding.estimates] == ["ours", "theirs", "composite"]
     assert "Told apart: ours over theirs, ours over composite, theirs over composite." in finding.note
 
@@ -70,15 +70,15 @@ def test_one_rater_and_only_ties_are_told_as_what_they_are(tmp_path: Path) -> No
     assert found.share_left is None
     assert [row.score for row in found.methods] == pytest.approx([0.0, 0.0, 0.0])
     assert found.resampled == ("image",)
-    write_study_scores(tmp_path, tmp_path, found)
-    assert "Told apart: none" in read_findings(tmp_path)["user_study"].note
+    write_poll_scores(tmp_path, tmp_path, found)
+    assert "Told apart: none" in read_findings(tmp_path)["poll"].note
 
 
 def test_no_votes_are_a_clear_fault(project: Path, configure: Callable[..., Params]) -> None:
-    with pytest.raises(ValueError, match=r"votes\.jsonl: no votes yet; `make study`"):
-        fit_study(configure())
-    with pytest.raises(ValueError, match="no votes on the pictures of study now; there are 50 on others"):
-        score(simulate(50, study="before"))
+    with pytest.raises(ValueError, match=r"votes\.jsonl: no votes yet; `make poll`"):
+        fit_poll(configure())
+    with pytest.raises(ValueError, match="no votes on the pictures of poll now; there are 50 on others"):
+        score(simulate(50, poll="before"))
 
 
 def test_the_numbers_for_mlflow_and_the_table_are_the_scores() -> None:
@@ -99,15 +99,15 @@ def test_the_flow_leaves_files_an_mlflow_run_and_a_prefect_artifact(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("ATTUNE_PARENT_RUN", raising=False)
     artifacts: list[dict[str, Any]] = []
-    monkeypatch.setattr("flows.study.create_table_artifact", lambda **values: artifacts.append(values))  # it needs a server
+    monkeypatch.setattr("flows.poll.create_table_artifact", lambda **values: artifacts.append(values))  # it needs a server
     (project / "params.yaml").write_text((repository / "params.yaml").read_text())
     for vote in simulate(120):
-        append_vote(configure().study.folder / "votes.jsonl", vote)
-    study.fn()
+        append_vote(configure().poll.folder / "votes.jsonl", vote)
+    poll.fn()
     (artifact,) = artifacts
     assert [row["method"] for row in artifact["table"]] == ["ours", "theirs", "composite"]
     client = mlflow.MlflowClient(f"sqlite:///{project}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("attune").experiment_id])
-    scores = json.loads((configure().study.folder / "scores.json").read_text())
+    scores = json.loads((configure().poll.folder / "scores.json").read_text())
     assert run.data.metrics["score.ours"] == scores["methods"][0]["score"]
     assert {found.path for found in client.list_artifacts(run.info.run_id)} == {"scores.json", "scores.png"}

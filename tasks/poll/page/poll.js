@@ -1,7 +1,7 @@
 // One pair at a time: load both pictures, show them at once, take a choice, send it, show what the answer says comes next.
 "use strict";
 
-const RATER = "attune-study-rater";
+const RATER = "attune-poll-rater";
 const SETTLE_MS = 250; // a key that is pressed sooner was meant for the pair before
 const CHOSEN_MS = 140; // how long the choice is seen
 const find = (id) => document.getElementById(id);
@@ -58,12 +58,12 @@ function refresh() {
 async function advance() {
   find("bar").max = Math.max(turn.goal, 1);
   find("bar").value = Math.min(turn.answered, turn.goal);
-  find("count").textContent = turn.answered < turn.goal ? `${turn.answered} of ${turn.goal}` : `${turn.answered} judged`;
+  find("count").textContent = turn.answered < turn.goal ? `${turn.answered} of ${turn.goal}` : `${turn.answered} compared`;
   const next = ahead.length ? ahead.pop() : turn.comparison;
-  if (next === null) return thank("That was the last one: you have judged every pair. Thank you!", false);
+  if (next === null) return thank("That was the last one: you have compared every pair. Thank you!", false);
   if (turn.answered >= turn.goal && !pastGoal) {
     ahead.push(next);
-    return thank(`Thank you: ${turn.answered} pairs judged, which is all we ask. You are welcome to go on.`, true);
+    return thank(`Thank you: ${turn.answered} pairs compared, which is all we ask. You are welcome to go on.`, true);
   }
   await show(next);
 }

@@ -1,4 +1,4 @@
-"""The votes of a user study: one file of JSON Lines, appended to and never rewritten, a vote on the disk before it is confirmed.
+"""The votes of a poll: one file of JSON Lines, appended to and never rewritten, a vote on the disk before it is confirmed.
 
 Threads and processes may append at once. A process that is killed while it writes leaves at most a torn last line: whoever appends next
 mends it, whoever reads meanwhile passes over it. That vote was never confirmed, so its rater is asked again.
@@ -25,7 +25,7 @@ class Vote(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    study: _Name  # the digest of the pictures: votes on others are not mixed with these
+    poll: _Name  # the digest of the pictures: votes on others are not mixed with these
     rater: RaterId
     image: _Name
     left: _Name  # the method whose picture stood there
@@ -77,7 +77,7 @@ def read_votes(path: Path) -> list[Vote]:
 
 def last_votes(votes: Iterable[Vote]) -> list[Vote]:
     """The votes that count: of each rater's votes on one comparison the last, for raters may go back and think again."""
-    return list({(vote.study, vote.rater, *vote.comparison): vote for vote in votes}.values())
+    return list({(vote.poll, vote.rater, *vote.comparison): vote for vote in votes}.values())
 
 
 def describe_faults(error: ValidationError) -> str:

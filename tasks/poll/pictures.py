@@ -1,4 +1,4 @@
-"""The pictures of a user study: real composites as each method leaves them, in the layout that tasks/user_study/study.py reads.
+"""The pictures of a poll: real composites as each method leaves them, in the layout that tasks/poll/turns.py reads.
 
 Real composites that were brought are taken first; where the index holds none, mined ones of photographs that training never saw stand in,
 rendered anew from their recipes at a size that can be looked at.
@@ -15,27 +15,27 @@ from tasks.evaluation.protocols import Example
 from tasks.index import read_index, read_real_composites, read_table
 from tasks.mining.recipes import RECIPES, render_recipe
 from tasks.params import Params
+from tasks.poll.turns import MASKS
 from tasks.seeds import numpy_generator
-from tasks.user_study.study import MASKS
 
 _SPLITS = ("test", "val")  # of mined composites
 
 Row = dict[str, Any]
 
 
-def write_study_pictures(params: Params, methods: Methods, folder: Path, advance: Callable[[int, int], None]) -> int:
-    """Write `<folder>/<method>/<key>.png` for each of `study.methods`, and `<folder>/masks/<key>.png`; the number of images.
+def write_poll_pictures(params: Params, methods: Methods, folder: Path, advance: Callable[[int, int], None]) -> int:
+    """Write `<folder>/<method>/<key>.png` for each of `poll.methods`, and `<folder>/masks/<key>.png`; the number of images.
 
     The folders of these methods are written anew; those of others are left alone. Equal inputs give equal bytes.
     Raises ValueError naming the key if a method is unknown, or the project has no real composites yet.
     """
     known = {*methods.baselines, *methods.networks}
-    if unknown := [name for name in params.study.methods if name not in known]:
+    if unknown := [name for name in params.poll.methods if name not in known]:
         said = f"add its pictures yourself as {folder / unknown[0]}/<image>.png"
-        raise ValueError(f"study.methods: {unknown[0]!r} is none of {', '.join(sorted(known))}; {said}")
+        raise ValueError(f"poll.methods: {unknown[0]!r} is none of {', '.join(sorted(known))}; {said}")
     rows, read = _real_composites(params)
-    targets = {name: clear_folder(folder / name) for name in (*params.study.methods, MASKS)}
-    wanted, done = min(params.study.num_images, len(rows)), 0
+    targets = {name: clear_folder(folder / name) for name in (*params.poll.methods, MASKS)}
+    wanted, done = min(params.poll.num_images, len(rows)), 0
     for number in numpy_generator(params.seed, "study", "images").permutation(len(rows)):
         if done == wanted:
             break
@@ -53,7 +53,7 @@ def write_study_pictures(params: Params, methods: Methods, folder: Path, advance
 
 def _real_composites(params: Params) -> tuple[list[Row], Callable[[Row], Example]]:
     """The rows of all real composites there are, and how one becomes an example."""
-    limit, side = params.ingest.max_megapixels, params.study.max_side
+    limit, side = params.ingest.max_megapixels, params.poll.max_side
     brought = read_real_composites(params.paths.index)
     if brought:
         def read(row: Row) -> Example:

@@ -1,4 +1,4 @@
-"""What a user study shows: a folder of pictures per method, and whose turn it is, drawn evenly, in random order and on random sides.
+"""What a poll shows: a folder of pictures per method, and whose turn it is, drawn evenly, in random order and on random sides.
 
 Layout: `<folder>/<method>/<image>.png` or `.jpg`, the same images for each method; `<folder>/masks/<image>.png`, optional, lets raters
 see which object was pasted.
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from tasks.poll.votes import Vote
 from tasks.seeds import derive_seed
-from tasks.user_study.votes import Vote
 
 MASKS = "masks"  # the one folder that is no method
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -32,8 +32,8 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Study:
-    """The pictures of a study."""
+class Poll:
+    """The pictures of a poll."""
 
     methods: tuple[str, ...]
     images: tuple[str, ...]
@@ -47,8 +47,8 @@ class Study:
         return [(image, first, second) for image in self.images for first, second in combinations(self.methods, 2)]
 
 
-def read_study(folder: Path) -> Study:
-    """The study whose pictures lie in `folder`.
+def read_poll(folder: Path) -> Poll:
+    """The poll whose pictures lie in `folder`.
 
     Raises ValueError naming folder and fault if there are fewer than two methods, or one lacks an image that another has, holds two files
     of one name, or a file that is no picture or not of the others' size.
@@ -72,21 +72,21 @@ def read_study(folder: Path) -> Study:
             said = ", ".join(f"{method} {width}x{height}" for method, (width, height) in sizes.items())
             raise ValueError(f"{folder}: the pictures of {image!r} differ in size: {said}")
     pictures = {(method, image): path for method, own in found.items() for image, path in own.items()}
-    return Study(tuple(found), images, pictures, masks, _digest(pictures))
+    return Poll(tuple(found), images, pictures, masks, _digest(pictures))
 
 
-def next_comparison(study: Study, rater: str, votes: Sequence[Vote], *, seed: int) -> Comparison | None:
-    """What `rater` is to see next after `votes`; None when there is nothing left that this rater has not judged.
+def next_comparison(poll: Poll, rater: str, votes: Sequence[Vote], *, seed: int) -> Comparison | None:
+    """What `rater` is to see next after `votes`; None when there is nothing left that this rater has not compared.
 
-    Drawn among the comparisons that have the fewest votes of all raters, of those the pairs of methods that this rater has judged least
+    Drawn among the comparisons that have the fewest votes of all raters, of those the pairs of methods that this rater has compared least
     often, of those the images that this rater has seen least often, by lot. The side too is by lot. Equal arguments give equal answers:
     a page that is loaded again shows the same.
-    votes: the ones that count (see `last_votes`), of this study.
+    votes: the ones that count (see `last_votes`), of this poll.
     """
     own = [vote.comparison for vote in votes if vote.rater == rater]
-    judged, pairs, seen = set(own), Counter(key[1:] for key in own), Counter(key[0] for key in own)
+    compared, pairs, seen = set(own), Counter(key[1:] for key in own), Counter(key[0] for key in own)
     total = Counter(vote.comparison for vote in votes)
-    open_ones = [key for key in study.comparisons if key not in judged]
+    open_ones = [key for key in poll.comparisons if key not in compared]
     if not open_ones:
         return None
     image, first, second = min(
@@ -96,9 +96,9 @@ def next_comparison(study: Study, rater: str, votes: Sequence[Vote], *, seed: in
     return Comparison(image, second, first) if swapped else Comparison(image, first, second)
 
 
-def picture_token(study: Study, method: str, image: str) -> str:
+def picture_token(poll: Poll, method: str, image: str) -> str:
     """A name for a picture (or for the mask, where `method` is MASKS) that does not tell a rater whose it is."""
-    return hashlib.blake2b(f"{method}\x1f{image}".encode(), key=study.digest.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(f"{method}\x1f{image}".encode(), key=poll.digest.encode(), digest_size=16).hexdigest()
 
 
 def _pictures(folder: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""What the votes of a user study say: Bradley-Terry scores with intervals, as JSON, as a plot, and as a finding for the report."""
+"""What the votes of a poll say: Bradley-Terry scores with intervals, as JSON, as a plot, and as a finding for the report."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,7 @@ import numpy as np
 from attune.files import write_json, written_atomically
 from tasks.evaluation.findings import Estimate, Finding, write_finding
 from tasks.params import Params
-from tasks.seeds import numpy_generator
-from tasks.user_study.bradley_terry import (
+from tasks.poll.bradley_terry import (
     Comparisons,
     Intervals,
     bootstrap_intervals,
@@ -20,12 +19,13 @@ from tasks.user_study.bradley_terry import (
     fit_scores,
     is_separated,
 )
-from tasks.user_study.votes import Vote, last_votes, read_votes
+from tasks.poll.votes import Vote, last_votes, read_votes
+from tasks.seeds import numpy_generator
 
 
 @dataclass(frozen=True)
 class MethodScore:
-    """One method in a study. The score's unit: 1 more is a chance of 73 % to be preferred over the other."""
+    """One method in a poll. The score's unit: 1 more is a chance of 73 % to be preferred over the other."""
 
     method: str
     score: float
@@ -51,10 +51,10 @@ class Duel:
 
 
 @dataclass(frozen=True)
-class StudyScores:
-    """The outcome of a study, best method first."""
+class PollScores:
+    """The outcome of a poll, best method first."""
 
-    study: str  # the pictures' digest
+    poll: str  # the pictures' digest
     methods: tuple[MethodScore, ...]
     duels: tuple[Duel, ...]
     num_votes: int
@@ -62,7 +62,7 @@ class StudyScores:
     num_images: int
     num_neither: int
     num_superseded: int  # votes that their raters thought better of
-    num_of_other_studies: int  # votes in the file on other pictures: left out
+    num_of_other_polls: int  # votes in the file on other pictures: left out
     share_left: float | None  # of the votes for a side: far from 0.5 where raters did not look
     separated: bool  # some method never won, or never lost: its score is as far out as the penalty lets it
     ridge: float
@@ -71,27 +71,27 @@ class StudyScores:
     median_seconds: float
 
 
-def fit_study(params: Params) -> StudyScores:
-    """The scores of the study that was voted on last, written as `write_study_scores` does. ValueError if there are no votes yet."""
-    path = params.study.folder / "votes.jsonl"
+def fit_poll(params: Params) -> PollScores:
+    """The scores of the poll that was voted on last, written as `write_poll_scores` does. ValueError if there are no votes yet."""
+    path = params.poll.folder / "votes.jsonl"
     votes = read_votes(path)
     if not votes:
-        raise ValueError(f"{path}: no votes yet; `make study` collects them")
-    rng, settings = numpy_generator(params.seed, "study", "bootstrap"), params.study
-    found = score_study(votes, votes[-1].study, ridge=settings.ridge, num_resamples=settings.num_resamples, rng=rng)
-    write_study_scores(settings.folder, params.paths.metrics, found)
+        raise ValueError(f"{path}: no votes yet; `make poll` collects them")
+    rng, settings = numpy_generator(params.seed, "study", "bootstrap"), params.poll
+    found = score_poll(votes, votes[-1].poll, ridge=settings.ridge, num_resamples=settings.num_resamples, rng=rng)
+    write_poll_scores(settings.folder, params.paths.metrics, found)
     return found
 
 
-def score_study(votes: Sequence[Vote], study: str, *, ridge: float, num_resamples: int, rng: np.random.Generator) -> StudyScores:
-    """The scores of the methods on the pictures with digest `study`.
+def score_poll(votes: Sequence[Vote], poll: str, *, ridge: float, num_resamples: int, rng: np.random.Generator) -> PollScores:
+    """The scores of the methods on the pictures with digest `poll`.
 
     Raises ValueError if there is no vote on them, or the votes leave groups of methods that nobody compared.
     """
-    own = [vote for vote in votes if vote.study == study]
+    own = [vote for vote in votes if vote.poll == poll]
     counted = last_votes(own)
     if not counted:
-        raise ValueError(f"no votes on the pictures of study {study}; there are {len(votes)} on others")
+        raise ValueError(f"no votes on the pictures of poll {poll}; there are {len(votes)} on others")
     methods = sorted({method for vote in counted for method in (vote.left, vote.right)})
     comparisons = as_comparisons(counted, methods)
     wins = count_wins(comparisons, len(methods))
@@ -99,10 +99,10 @@ def score_study(votes: Sequence[Vote], study: str, *, ridge: float, num_resample
     scores = fit_scores(wins, ridge=ridge)
     intervals = bootstrap_intervals(comparisons, len(methods), ridge=ridge, num_resamples=num_resamples, rng=rng)
     sided = [vote.choice for vote in counted if vote.choice != "neither"]
-    return StudyScores(
-        study=study, methods=_method_scores(methods, wins, scores, intervals), duels=_duels(methods, wins, scores, intervals),
+    return PollScores(
+        poll=poll, methods=_method_scores(methods, wins, scores, intervals), duels=_duels(methods, wins, scores, intervals),
         num_votes=len(counted), num_raters=len({vote.rater for vote in counted}), num_images=len({vote.image for vote in counted}),
-        num_neither=len(counted) - len(sided), num_superseded=len(own) - len(counted), num_of_other_studies=len(votes) - len(own),
+        num_neither=len(counted) - len(sided), num_superseded=len(own) - len(counted), num_of_other_polls=len(votes) - len(own),
         share_left=sided.count("left") / len(sided) if sided else None, separated=is_separated(wins), ridge=ridge,
         resampled=intervals.units, level=intervals.level, median_seconds=float(np.median([vote.milliseconds for vote in counted])) / 1000.0,
     )
@@ -119,11 +119,11 @@ def as_comparisons(votes: Sequence[Vote], methods: Sequence[str]) -> Comparisons
     )
 
 
-def write_study_scores(folder: Path, metrics: Path, found: StudyScores) -> None:
-    """Write `scores.json` (the fields of StudyScores) and `scores.png` in `folder`, and the finding `user_study` below `metrics`."""
+def write_poll_scores(folder: Path, metrics: Path, found: PollScores) -> None:
+    """Write `scores.json` (the fields of PollScores) and `scores.png` in `folder`, and the finding `poll` below `metrics`."""
     write_json(folder / "scores.json", asdict(found))
     _plot(folder / "scores.png", found)
-    write_finding(metrics, "user_study", _as_finding(found))
+    write_finding(metrics, "poll", _as_finding(found))
 
 
 def _method_scores(methods: Sequence[str], wins: np.ndarray, scores: np.ndarray, intervals: Intervals) -> tuple[MethodScore, ...]:
@@ -159,22 +159,22 @@ def _numbered(names: Sequence[str]) -> np.ndarray:
     return np.array([numbers[name] for name in names])
 
 
-def _as_finding(found: StudyScores) -> Finding:
+def _as_finding(found: PollScores) -> Finding:
     drawn = " and ".join(f"{unit}s" for unit in found.resampled) or "nothing, for want of a second rater or image"
     apart = [f"{duel.first} over {duel.second}" for duel in found.duels if duel.low > 0]
     note = (
         f"{found.num_votes} votes of {found.num_raters} raters on {found.num_images} images; {found.num_neither} saw no difference and "
         f"count half for each. Intervals: {found.level:.0%}, from resampling {drawn}. Told apart: {', '.join(apart) or 'none'}. "
-        f"Scores are comparable within this study alone."
+        f"Scores are comparable within this poll alone."
     )
     estimates = [Estimate(row.method, row.score, low=row.low, high=row.high, count=row.num_votes) for row in found.methods]
     return Finding(
-        section="without ground truth", title="User study", note=note, measure="Bradley-Terry score; 1 more is preferred in 73 % of votes",
-        better="higher", estimates=tuple(estimates), command="make study FIT=1",
+        section="without ground truth", title="Poll", note=note, measure="Bradley-Terry score; 1 more is preferred in 73 % of votes",
+        better="higher", estimates=tuple(estimates), command="make poll FIT=1",
     )
 
 
-def _plot(path: Path, found: StudyScores) -> None:
+def _plot(path: Path, found: PollScores) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 1.2 + 0.45 * len(found.methods)), layout="constrained")

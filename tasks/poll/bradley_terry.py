@@ -1,7 +1,7 @@
 """Bradley-Terry scores of methods from pairwise votes, with bootstrap intervals.
 
 The model: i is preferred to j with probability 1 / (1 + exp(b_j - b_i)). Only differences matter, so the scores sum to 0; they can be
-compared within one study alone. It knows no ties: a vote for neither counts half for each, which leaves equal methods equal.
+compared within one poll alone. It knows no ties: a vote for neither counts half for each, which leaves equal methods equal.
 Source: Bradley and Terry, Biometrika 1952; Hunter, "MM algorithms for generalized Bradley-Terry models", Annals of Statistics 2004.
 """
 
@@ -79,7 +79,7 @@ def fit_scores(wins: Float[np.ndarray, "... M M"], *, ridge: float) -> Float[np.
     num_methods = wins.shape[-1]
     flat = wins.reshape(-1, num_methods, num_methods)
     if ridge <= 0.0 and any(map(is_separated, flat)):
-        raise ValueError(f"some methods never won: without a penalty their scores are infinite; set study.ridge above {ridge:g}")
+        raise ValueError(f"some methods never won: without a penalty their scores are infinite; set poll.ridge above {ridge:g}")
     played = flat + flat.transpose(0, 2, 1)
     total = flat.sum(axis=(1, 2)) / 2 + 1.0
     won, scores = flat.sum(axis=2), np.zeros((len(flat), num_methods))
@@ -104,7 +104,7 @@ def bootstrap_intervals(
 ) -> Intervals:
     """Percentile intervals over resampled raters AND resampled images: a vote counts as often as its rater was drawn times its image was.
 
-    So they speak of other people and other photographs. In simulated studies whose raters and images differ, 95 % intervals held the truth
+    So they speak of other people and other photographs. In simulated polls whose raters and images differ, 95 % intervals held the truth
     in 93 to 99 % of them, where resampling single votes held it in 72 to 91 %; where they do not differ in over 99 %: rather too wide.
     With a single rater (or image) only the other is drawn. Draws that leave methods without comparisons are drawn again; ValueError if most
     are: too few votes. Source: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.

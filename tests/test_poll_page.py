@@ -1,4 +1,4 @@
-"""The study's page over real HTTP, and in a real browser where there is one."""
+"""The poll's page over real HTTP, and in a real browser where there is one."""
 
 import http.client
 import json
@@ -19,11 +19,11 @@ import pytest
 import uvicorn
 
 from attune.images import encode_jpeg, encode_png
-from tasks.user_study.bradley_terry import fit_scores
-from tasks.user_study.page_server import HEADERS, MAX_BODY, Poll, create_app
-from tasks.user_study.scores import score_study
-from tasks.user_study.study import MASKS, Study, read_study
-from tasks.user_study.votes import read_votes
+from tasks.poll.bradley_terry import fit_scores
+from tasks.poll.page_server import HEADERS, MAX_BODY, RunningPoll, create_app
+from tasks.poll.scores import score_poll
+from tasks.poll.turns import MASKS, Poll, read_poll
+from tasks.poll.votes import read_votes
 
 METHODS = ("composite", "ours", "theirs")
 ANN, BOB = "a" * 32, "b" * 32
@@ -35,7 +35,7 @@ def original(
     tmp_path_factory: pytest.TempPathFactory, photograph: Callable[[int, int, int], np.ndarray], object_mask: Callable[..., np.ndarray]
 ) -> Path:
     """A folder with three methods' pictures of four images, and masks."""
-    folder = tmp_path_factory.mktemp("study") / "pictures"
+    folder = tmp_path_factory.mktemp("poll") / "pictures"
     for method in (*METHODS, MASKS):
         (folder / method).mkdir(parents=True)
     for number in range(4):
@@ -55,10 +55,10 @@ def pictures(original: Path, tmp_path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Served:
-    """A study that answers on a port."""
+    """A poll that answers on a port."""
 
     port: int
-    study: Study
+    poll: Poll
     votes: Path
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
@@ -87,14 +87,14 @@ class Served:
 
 
 def serve(pictures: Path, votes: Path, goal: int = 6) -> Iterator[Served]:
-    study = read_study(pictures)
-    server = uvicorn.Server(uvicorn.Config(create_app(Poll(study, votes, seed=1, goal=goal)), log_level="warning"))
+    poll = read_poll(pictures)
+    server = uvicorn.Server(uvicorn.Config(create_app(RunningPoll(poll, votes, seed=1, goal=goal)), log_level="warning"))
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield Served(listening.getsockname()[1], study, votes)
+    yield Served(listening.getsockname()[1], poll, votes)
     server.should_exit = True
     thread.join(10)
     listening.close()
@@ -107,7 +107,7 @@ def served(pictures: Path, tmp_path: Path) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def untouched(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A study on which nobody votes: after all that was refused there is not even a file."""
+    """A poll on which nobody votes: after all that was refused there is not even a file."""
     for found in serve(original, tmp_path_factory.mktemp("untouched") / "votes.jsonl"):
         yield found
         assert not found.votes.exists()
@@ -120,7 +120,7 @@ def test_a_vote_is_on_the_disk_when_it_is_confirmed_and_the_next_turn_comes_with
     status, after, _ = served.ask("POST", "/api/votes", ballot)
     assert status == 201
     (vote,) = read_votes(served.votes)
-    assert (vote.rater, vote.choice, vote.milliseconds, vote.study) == (ANN, "right", 1234, served.study.digest)
+    assert (vote.rater, vote.choice, vote.milliseconds, vote.poll) == (ANN, "right", 1234, served.poll.digest)
     assert after == served.turn(ANN)
     assert after["answered"] == 1
     assert after["comparison"] != before["comparison"]
@@ -159,7 +159,7 @@ def vote_until_done(served: Served, rater: str, choose: Callable[[str, str], str
 
 def tokens_of(served: Served) -> dict[str, Path]:
     """What the server knows and a rater does not."""
-    return Poll(served.study, served.votes, seed=1, goal=1).pictures
+    return RunningPoll(served.poll, served.votes, seed=1, goal=1).pictures
 
 
 def test_two_raters_at_once_lose_no_vote_and_their_preferences_are_recovered(served: Served) -> None:
@@ -180,7 +180,7 @@ def test_two_raters_at_once_lose_no_vote_and_their_preferences_are_recovered(ser
     assert Counter(vote.rater for vote in votes) == cast == dict.fromkeys(raters, 12)
     counts = Counter(vote.comparison for vote in votes)
     assert set(counts.values()) == {len(raters)}, "each pair of methods on each image by each rater once"
-    found = score_study(votes, served.study.digest, ridge=0.01, num_resamples=200, rng=np.random.default_rng(0))
+    found = score_poll(votes, served.poll.digest, ridge=0.01, num_resamples=200, rng=np.random.default_rng(0))
     assert [row.method for row in found.methods] == ["ours", "theirs", "composite"]
     wins = np.array([[0, 9, 9], [1, 0, 9], [1, 1, 0]], float)  # of ten votes, in expectation
     for row, true in zip(found.methods, fit_scores(wins, ridge=0.0), strict=True):
@@ -200,7 +200,7 @@ def test_no_answer_tells_which_method_is_shown(served: Served) -> None:
     ({"milliseconds": "fast"}, "milliseconds: Input should be a valid integer"),
     ({"milliseconds": -5}, "milliseconds: Input should be greater than or equal to 0"),
     ({"email": "a@b.c"}, "email: Extra inputs are not permitted"),
-    ({"left": "../../etc/passwd"}, "no picture of this study: '../../etc/passwd'"),
+    ({"left": "../../etc/passwd"}, "no picture of this poll: '../../etc/passwd'"),
 ])
 def test_a_malformed_vote_is_refused_with_its_reason(untouched: Served, changes: dict[str, Any], reason: str) -> None:
     status, said, _ = untouched.ask("POST", "/api/votes", untouched.ballot(**changes))
@@ -234,7 +234,7 @@ def test_what_is_no_ballot_is_refused(untouched: Served, body: bytes, headers: d
 
 @pytest.mark.parametrize("path", [
     "/picture/../page_server.py", "/picture/..%2f..%2fvotes.jsonl", "/picture/composite", "/../page_server.py", "/..%2fpage_server.py",
-    "/page_server.py", "/picture/%2fetc%2fpasswd", "/docs", "/openapi.json", "/study_page/study.js",
+    "/page_server.py", "/picture/%2fetc%2fpasswd", "/docs", "/openapi.json", "/page/poll.js",
 ])
 def test_no_request_reaches_another_file(untouched: Served, path: str) -> None:
     assert untouched.ask("GET", path)[0] == 404
@@ -248,7 +248,7 @@ def test_a_rater_without_a_proper_id_is_refused(untouched: Served) -> None:
 
 
 def test_every_answer_forbids_foreign_content(untouched: Served) -> None:
-    found = {"/": 200, "/study.js": 200, "/study.css": 200, "/icon.svg": 200, f"/api/turn?rater={ANN}": 200, "/nothing": 404}
+    found = {"/": 200, "/poll.js": 200, "/poll.css": 200, "/icon.svg": 200, f"/api/turn?rater={ANN}": 200, "/nothing": 404}
     for path, expected in found.items():
         status, _, headers = untouched.ask("GET", path)
         assert status == expected
@@ -329,7 +329,7 @@ def tap_through(browser: Any, served: Served) -> None:
     page.tap("#start")
     for number, button in enumerate(["#left", "#right", "#neither"]):
         if number == 2:
-            assert page.wait_for_selector("#thanks-text").text_content().startswith("Thank you: 2 pairs judged")
+            assert page.wait_for_selector("#thanks-text").text_content().startswith("Thank you: 2 pairs compared")
             page.tap("#more")
         ready(page)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
