@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +28,7 @@ DISTRIBUTIONS = {
     "cv2": ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"),
     "PIL": ("pillow",), "skimage": ("scikit-image",), "sklearn": ("scikit-learn",), "yaml": ("pyyaml",),
 }
+_PARSING = Lock()  # Python 3.11 counts the depth of all threads' trees together, and fails where two are built at once
 NOT_COUNTED = {"flows", "jaxtyping", "pydantic"}  # when work is done, and what values are: what comes out of it is the same
 
 
@@ -91,7 +93,9 @@ def _imported_files(path: Path) -> Iterator[Path]:
 def imported_names(path: Path) -> tuple[str, ...]:
     """The modules that a file imports, anywhere in it, and what it takes out of them."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(read_source(path))):
+    with _PARSING:
+        tree = ast.parse(read_source(path))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -1,7 +1,10 @@
 """What kept work belongs to: every file behind it, and no other. Each kind of unit has the law of its own in the test of its module."""
 
 import ast
+import gc
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,35 @@ def test_the_closure_is_all_that_an_import_loads(repository: Path) -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith(("attune.", "tasks.")) and node.module != "tasks.params":
                 assert repository / f"{str(node.module).replace('.', '/')}.py" in found
+
+
+class Garbage:
+    """What only the collector can free, and runs Python when it does: in the middle of anything."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        sum(range(50))
+
+
+def test_threads_may_ask_for_the_code_of_many_files_at_once(repository: Path) -> None:
+    def names(path: Path) -> tuple[str, ...]:
+        for _ in range(50):
+            Garbage()
+        return module.imported_names(path)
+
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(50, 2, 2)
+    try:  # Python 3.11 cannot build two syntax trees at once: without a lock some of these fail
+        module.imported_names.cache_clear()
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(names, sorted((repository / "tasks").rglob("*.py"))[:60]))
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
+    assert len(found) == 60
 
 
 def test_data_that_code_names_is_code(repository: Path) -> None:
