@@ -4,15 +4,22 @@ import re
 import shlex
 import subprocess
 import tomllib
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from PIL import Image
+from released_models import write_released_model
 
+from attune import chosen_model
+from attune.cli import main as attune_main
 from attune.rejects import RejectReason
-from docs.params_reference import PAGE, as_markdown, leaves
+from docs.params_reference import PAGE, as_markdown, flatten, leaves
 from tasks.index import TABLES
 from tasks.params import Params
 from tasks.shard_samples import SAMPLES
@@ -175,6 +182,24 @@ def test_params_yaml_says_something_of_every_key() -> None:
     assert [row[0] for row in cells if not row[3].strip()] == []
 
 
+def unknown_keys(page: Path) -> list[str]:
+    """What a page writes as a key of params.yaml, and is none: neither a key, nor a section or a mapping of keys."""
+    known = {key for key, _ in flatten(yaml.safe_load((ROOT / "params.yaml").read_text()))}
+    sections = "|".join(name for name in Params.model_fields if name not in ("seed", "executor"))
+    return [key for key in re.findall(rf"`((?:{sections})\.[\w.]+)", page.read_text()) if key.rstrip(".") not in known and "/" not in key]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != PAGE], ids=lambda page: page.name)
+def test_every_key_of_params_that_a_page_names_is_one(page: Path) -> None:
+    assert not unknown_keys(page)
+
+
+def test_a_key_that_is_none_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("`seed`, `train.batch_size: 3`, `ingest.sources`, `evaluate.json`")
+    assert unknown_keys(page) == ["train.batch_size", "evaluate.json"]
+
+
 def rows_of(heading: str) -> list[list[str]]:
     """The rows of the first table below a heading of formats.md."""
     text = (ROOT / "docs/formats.md").read_text()
@@ -194,19 +219,63 @@ def test_the_formats_page_lists_every_reason_to_reject() -> None:
     assert [reason.value for reason in RejectReason if f"| `{reason.value}` |" not in text] == []
 
 
-# --- Python -----------------------------------------------------------------------------------------------------------------------------
+# --- What artists read, run for real ----------------------------------------------------------------------------------------------------
+
+FOR_ARTISTS = [ROOT / "README.md", ROOT / "docs/artist.md"]
 
 
-def python_blocks() -> list[tuple[str, str]]:
-    return [
-        (page.name, block)
-        for page in PAGES for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-    ]
+@pytest.fixture
+def desk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photograph: Callable[..., np.ndarray], object_mask: Callable[..., np.ndarray]
+) -> Path:
+    """The current folder, with every file that the pages' examples begin with; the model inside the package is a small one."""
+    model = write_released_model(tmp_path / "data/checkpoints/harmonizer")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(chosen_model, "EMBEDDED", model / "model.json")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    small, large = Image.fromarray(photograph(60, 80, 5)), Image.fromarray(photograph(120, 160, 5))
+    for folder in ("pasted", "masks"):
+        Path(folder).mkdir()
+    for name in ("pasted.jpg", "pasted.png", "pasted/one.jpg", "pasted/two.png"):
+        small.save(name)
+    for name in ("mask.png", "masks/one.png", "masks/two.png"):
+        Image.fromarray(object_mask(60, 80)).save(name)
+    large.save("larger.tif")
+    Image.fromarray(object_mask(120, 160)).save("larger_mask.tif")
+    return tmp_path
 
 
-@pytest.mark.parametrize(("page", "block"), python_blocks())
-def test_the_python_of_the_pages_compiles(page: str, block: str) -> None:
-    compile(block, page, "exec")
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("page", FOR_ARTISTS, ids=lambda page: page.name)
+def test_the_attune_commands_of_the_pages_run_one_after_the_other(page: Path) -> None:
+    shown = [shlex.split(command)[1:] for command in commands(page) if command.startswith("attune ") and "doctor" not in command]
+    assert len(shown) >= 5
+    for words in shown:
+        with pytest.raises(SystemExit) as ended:
+            attune_main(words)
+        assert ended.value.code in (0, None), words
+        for flag, out in pairwise(words):
+            assert flag not in ("-o", "--out") or "--dry-run" in words or Path(out).exists(), words
+
+
+def python_blocks(page: Path) -> list[str]:
+    """The Python of a page's fenced blocks, in order."""
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("page", FOR_ARTISTS, ids=lambda page: page.name)
+def test_the_python_of_the_pages_runs(page: Path) -> None:
+    names: dict[str, Any] = {}
+    for block in python_blocks(page):
+        exec(compile(block, page.name, "exec"), names)
+    assert "attune" in names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_of_every_page_compiles(page: Path) -> None:
+    for block in python_blocks(page):
+        compile(block, page.name, "exec")
 
 
 # --- What is said of the project in several files ----------------------------------------------------------------------------------------
