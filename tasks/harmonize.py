@@ -42,7 +42,8 @@ def predict_edit(model: Harmonizer, composite: Levels, mask: MaskLevels, *, plat
 
 def edit_arrays(edit: Edit, config: ParametricConfig, *, index: int = 0) -> EditArrays:
     """The edit of one image of a batch, as arrays."""
-    numbers = edit_outputs(Edit(*(tensor[index : index + 1].detach().cpu().double() for tensor in vars(edit).values())), config)
+    one = Edit(*(tensor[index : index + 1].detach().cpu().double() for tensor in (edit.curves, edit.shading_logits)))
+    numbers = edit_outputs(one, config)
     return EditArrays(numbers["curves"][0].numpy(), numbers["shading"][0].numpy(), config.shading, config.shading_limit)
 
 
