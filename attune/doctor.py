@@ -67,7 +67,7 @@ def _kernel() -> Finding:
     if not right:
         return Finding("kernel", "FAIL", "rendering gives wrong pixels")
     if not COMPILED:
-        return Finding("kernel", "note", "numba is not installed: full resolution is rendered by OpenCV, some four times slower")
+        return Finding("kernel", "ok", "OpenCV renders; numba is not installed: its loops, compiled once, repay in long batches alone")
     return Finding("kernel", "ok", f"compiled by numba {version('numba')}, ready in {seconds:.1f} s")
 
 
