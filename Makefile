@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 pipeline: install  ## run every stage that is out of date, to a trained and measured harmonizer; DRY=1 only says what would run
 	@exec python -m flows.pipeline $(if $(DRY),--dry-run)
 
-test: install  ## all tests, the slow ones too; FAST=1 leaves those out
+test: check  ## what `make check` does, then all tests, the slow ones too; FAST=1 leaves those out
 	@exec python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow")
 
 check: install  ## lint, types, import contracts

@@ -4,17 +4,18 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from attune.color_profiles import carry_edit, to_srgb
 from attune.edits import grey_edit
-from attune.images import MaskImage, RgbImage
+from attune.images import MaskImage
 from attune.photo import Photo
 from attune.prediction import Predictor
 from attune.render import EditArrays, Levels, MaskLevels, render_edit
 from attune.shrinking import halved, in_eight_bits
 
 
-def predict_photo_edit(model: Predictor, photo: Photo, mask: MaskImage, *, plate: RgbImage | None = None) -> EditArrays:
+def predict_photo_edit(model: Predictor, photo: Photo, mask: MaskImage, *, plate: UInt8[np.ndarray, "_H _W 3"] | None = None) -> EditArrays:
     """The edit for a file's picture, in the file's own encoding: the network sees it in sRGB, over white where it is transparent.
 
     mask: of the picture's size. plate: sRGB, of any size. A grey picture gets an edit that keeps it grey. Errors as the model's.
@@ -40,7 +41,7 @@ def render_photo(photo: Photo, mask: MaskImage, edit: EditArrays, *, num_threads
     return replace(photo, pixels=render_edit(photo.pixels, mask, chosen, out=out, num_threads=num_threads))
 
 
-def fit_mask(mask: MaskImage, height: int, width: int, *, name: str) -> MaskImage:
+def fit_mask(mask: UInt8[np.ndarray, "_H _W"], height: int, width: int, *, name: str) -> MaskImage:
     """`mask` at a picture's size: as it is, or resized where it has the picture's shape; ValueError as `check_mask_shape`."""
     if mask.shape == (height, width):
         return mask

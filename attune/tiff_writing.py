@@ -24,7 +24,7 @@ def encode_tiff(pixels: Picture, metadata: Metadata, *, compressed: bool) -> byt
     block = metadata.exif if metadata.exif and metadata.exif[:4] in (b"II*\x00", b"MM\x00*") else b"II*\x00\x08\x00\x00\x00\x00\x00"
     order = "<" if block[:2] == b"II" else ">"
     strips = _strips(pixels, order, compressed=compressed)
-    offsets = np.cumsum([len(block) + len(block) % 2, *map(len, strips)])
+    offsets = np.cumsum([len(block) + len(block) % 2, *map(len, strips)]).tolist()
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     entries = dict(_kept_entries(block, order))
     if metadata.dpi and 282 not in entries:
@@ -39,7 +39,7 @@ def encode_tiff(pixels: Picture, metadata: Metadata, *, compressed: bool) -> byt
     entries |= {338: _shorts(order, 2)} if channels == 4 else {}
     for tag, kind, payload in ((ICC_TAG, 7, metadata.icc), (XMP_TAG, 1, metadata.xmp), (PHOTOSHOP_TAG, 1, metadata.photoshop)):
         entries |= {tag: _Entry(kind, len(payload), payload)} if payload else {}
-    end = int(offsets[-1]) + int(offsets[-1]) % 2
+    end = offsets[-1] + offsets[-1] % 2
     if end > MOST_BYTES:
         raise ValueError("the result is over 4 GB, more than a TIFF holds")
     body = b"".join([block, b"\x00" * (len(block) % 2), *strips]).ljust(end, b"\x00")
@@ -58,7 +58,7 @@ def _shorts(order: str, *values: int) -> _Entry:
 
 
 def _longs(order: str, *values: int) -> _Entry:
-    return _Entry(4, len(values), struct.pack(f"{order}{len(values)}I", *map(int, values)))
+    return _Entry(4, len(values), struct.pack(f"{order}{len(values)}I", *values))
 
 
 def _kept_entries(block: bytes, order: str) -> list[tuple[int, _Entry]]:

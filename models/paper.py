@@ -98,7 +98,7 @@ class PaperShadingNet(nn.Module):
 
     def forward(
         self, known: Float[Tensor, "B C H W"], toned: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
-    ) -> Float[Tensor, "B 1 16 16"]:
+    ) -> Float[Tensor, "B 1 G G"]:
         del toned, mask
         levels = [relu(self.first(known))]
         for layer in self.down:

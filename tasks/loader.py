@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class BatchIterator(Iterator[Batch], Generic[Batch]):
         self._ahead = 2 * num_threads
         self._closed = False
 
-    def __iter__(self) -> Self:
+    def __iter__(self) -> "BatchIterator[Batch]":
         return self
 
     def __next__(self) -> Batch:
@@ -85,7 +85,7 @@ class BatchIterator(Iterator[Batch], Generic[Batch]):
         self._submit(self._ahead)  # the slot that came free is filled while the caller works on this batch
         return batch
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "BatchIterator[Batch]":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 import numpy as np
 import simplejpeg
@@ -365,7 +365,7 @@ class ShardReader:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ShardReader":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -486,7 +486,7 @@ class ShardFolder:
             raise
         self._ends = list(accumulate(len(reader) for reader in self._readers))
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ShardFolder":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -65,7 +65,7 @@ def apply_tones(
     return written
 
 
-def _curves(tones: Tones) -> Float32[np.ndarray, "B 3 STEPS+1"]:
+def _curves(tones: Tones) -> Float32[np.ndarray, "B 3 K"]:
     """Per channel, what gamma, gain and contrast make of the levels 0 to 1."""
     gain = tones.gain * tones.contrast
     curves: np.ndarray = np.exp(LOG_LEVELS * tones.gamma[..., None] + np.log(gain)[..., None])

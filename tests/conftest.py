@@ -13,7 +13,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import type_guard
 import yaml
+
+type_guard.install()  # before anything that it checks is imported
 
 from attune import unit_keys
 from attune.images import encode_jpeg, encode_png
@@ -115,6 +118,13 @@ def write_photos() -> Callable[..., Path]:
         return folder
 
     return written
+
+
+@pytest.fixture
+def unguarded() -> Iterator[None]:
+    """Types and shapes are not checked: for tests of how our own code refuses what a file or a user may hand over."""
+    with type_guard.lifted():
+        yield
 
 
 @pytest.fixture

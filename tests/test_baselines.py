@@ -89,6 +89,7 @@ def test_too_few_pixels_for_statistics_change_nothing(name: str, example: tuple[
 
 
 @pytest.mark.parametrize("name", ["reinhard", "lab_shift", "monge_kantorovich"])
+@pytest.mark.usefixtures("unguarded")
 def test_a_mask_of_another_size_is_refused(name: str, example: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     composite, mask, _ = example
     with pytest.raises(ValueError, match="the mask is"):

@@ -81,6 +81,7 @@ def test_at_full_strength_nothing_changes_and_the_model_itself_never_does() -> N
     ({"architecture": "paper", "size": 256, "grid": 16, "width": 32}, "architecture 'paper' takes no strength"),
     ({"architecture": "pixel"}, "architecture 'pixel' takes no strength"),
 ])  # fmt: skip
+@pytest.mark.usefixtures("unguarded")
 def test_where_weights_cannot_hold_a_strength_it_is_refused(changes: dict[str, Any], said: str) -> None:
     model = nn.Module()
     model.config = shape_of(**changes)  # type: ignore[assignment]

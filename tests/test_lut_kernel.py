@@ -68,6 +68,7 @@ def test_arguments_stay_and_views_work(photograph: Draw, object_mask: Draw) -> N
     np.testing.assert_array_equal(apply_lut_uint8(image[:, ::-1], lut, mask[:, ::-1]), whole[:, ::-1])
 
 
+@pytest.mark.usefixtures("unguarded")
 def test_shapes_that_do_not_belong_together_are_refused() -> None:
     image, mask, lut = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.uint8), np.zeros((3, 2, 2, 2), np.float32)
     for arguments in ((image[:3], lut, mask), (image, lut[:2], mask), (image, lut[..., :1], mask), (image, lut, mask[:, :4])):

@@ -209,6 +209,7 @@ def test_squares_are_exact_where_32_bits_would_overflow() -> None:
     assert squared_errors(np.full_like(target, 255), target, mask) == (65025.0, 65025.0)
 
 
+@pytest.mark.usefixtures("unguarded")
 def test_impossible_inputs_are_named() -> None:
     prediction, target, mask = by_hand()
     with pytest.raises(ValueError, match=r"prediction \(12, 11, 3\)"):

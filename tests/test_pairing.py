@@ -69,7 +69,7 @@ def test_no_object_becomes_a_sliver(mode: str, mine: Mine) -> None:
     found = candidates_of(objects, mine, 100)
     assert found.background.size > 50
     for background, foreground in zip(found.background, found.foreground, strict=True):
-        target = place_foreground(objects, background, foreground, mine=mine, rng=np.random.default_rng(0)).target
+        target = place_foreground(objects, int(background), int(foreground), mine=mine, rng=np.random.default_rng(0)).target
         assert target.width * target.height * objects.shape[foreground].mean() > 0.006 * mine.size**2  # rounded to whole pixels
 
 

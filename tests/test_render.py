@@ -161,6 +161,7 @@ def test_convention_tables_have_knots_at_both_ends() -> None:
     assert tables[2] == pytest.approx(255 - np.arange(256.0))
 
 
+@pytest.mark.usefixtures("unguarded")
 def test_impossible_inputs_are_named() -> None:
     image, mask = example()
     edit = random_edit()

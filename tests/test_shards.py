@@ -176,6 +176,7 @@ def test_a_key_that_stands_twice_or_is_unsafe_is_refused_and_leaves_no_file(tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("unguarded")
 def test_sizes_that_differ_are_refused(pairs: list[Pair]) -> None:
     with pytest.raises(ValueError, match=r"a\.0: target is \(20, 56, 3\)"):
         encode_pair(replace(pairs[0], target=pairs[0].target[:20]), jpeg_quality=95)

@@ -51,6 +51,7 @@ class TooFewPixels(ValueError):
 
 
 @runtime_checkable
+@runtime_checkable
 class Transfer(Protocol):
     """What every function in `TRANSFERS` is."""
 
@@ -61,6 +62,7 @@ class Transfer(Protocol):
         ...
 
 
+@runtime_checkable
 @runtime_checkable
 class Match(Protocol):
     """A map of pixel values, fitted to two sets of pixels."""

@@ -4,7 +4,7 @@ Each looks at the composite alone, as a harmonizer does: the background is the r
 the background bit for bit as it was. Where there are too few pixels for statistics, nothing is changed.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ Image = UInt8[np.ndarray, "H W 3"]
 Mask = UInt8[np.ndarray, "H W"]
 
 
+@runtime_checkable
 class Baseline(Protocol):
     """What every function in `BASELINES` is."""
 

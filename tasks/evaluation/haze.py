@@ -46,12 +46,12 @@ class ToneChange:
     @property
     def lifted(self) -> bool:
         """Whether blacks rose, and ended inside the background's."""
-        return self.after.black - self.before.black > MOVED and self.after.black > self.background.black + BEYOND
+        return bool(self.after.black - self.before.black > MOVED and self.after.black > self.background.black + BEYOND)
 
     @property
     def dulled(self) -> bool:
         """Whether whites sank, and ended inside the background's: the mirror of `lifted`."""
-        return self.before.white - self.after.white > MOVED and self.after.white < self.background.white - BEYOND
+        return bool(self.before.white - self.after.white > MOVED and self.after.white < self.background.white - BEYOND)
 
     @property
     def kept(self) -> float:

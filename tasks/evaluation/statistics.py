@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from scipy.stats import wilcoxon
 
 NUM_RESAMPLES = 2000
@@ -92,7 +92,7 @@ def bootstrap_share(
     return float(above.sum() / below.sum()), float(low), float(high)
 
 
-def auc_of(first: Float[np.ndarray, " N"], second: Float[np.ndarray, " M"]) -> float:
+def auc_of(first: Real[np.ndarray, " N"], second: Real[np.ndarray, " M"]) -> float:
     """The chance that one of `first` is larger than one of `second`; a tie counts half. The area under a ROC curve."""
     return float(_beats(first, second).mean())
 

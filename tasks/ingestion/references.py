@@ -51,7 +51,7 @@ class References:
 
     table: pa.Table
     hashes: Hashes
-    pools: dict[tuple[str, str], Int32[np.ndarray, " N"]]
+    pools: dict[tuple[str, str], Int32[np.ndarray, " _N"]]
     seed: int
 
     def draw(self, candidate: PhotographCandidate, shelf: int, *names: int) -> Reference | None:

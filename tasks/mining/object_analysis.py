@@ -64,7 +64,7 @@ def analyse_objects(rows: Sequence[Row], params: Params) -> list[Row]:
 
 
 def analyse_photograph(
-    rows: Sequence[Mapping[str, Any]], image: UInt8[np.ndarray, "H W 3"], masks: Sequence[UInt8[np.ndarray, "H W"]], mine: Mine,
+    rows: Sequence[Mapping[str, Any]], image: UInt8[np.ndarray, "H W 3"], masks: Sequence[UInt8[np.ndarray, "_H _W"]], mine: Mine,
     plates: Mapping[str, PlateFile] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """One ANALYSIS row per object of a photograph; `masks` in the order of `rows`; `plates` by key.

@@ -20,7 +20,7 @@ def quota_counts(num_wanted: int, shares: Sequence[float]) -> list[int]:
 
 def choose_pairs(
     candidates: Candidates, bins: Positions, *, counts: Sequence[int], mine: Mine, rng: np.random.Generator
-) -> Positions:
+) -> Int[np.ndarray, " K"]:
     """Positions of the chosen candidates, at most `counts[bin]` of each bin; fewer where the caps leave no more.
 
     Round by round each background, in random order, takes one foreground: its bin in proportion to what is still wanted, then within
@@ -78,7 +78,7 @@ class _Choice:
 
 def _pick(
     open_: Positions, score: Float32[np.ndarray, " A"], bins: Int[np.ndarray, " A"], *,
-    wanted: Int[np.ndarray, "3"], temperature: float, rng: np.random.Generator,
+    wanted: Int[np.ndarray, " D"], temperature: float, rng: np.random.Generator,
 ) -> int:
     present = np.unique(bins[open_])
     share = wanted[present].astype(np.float64)

@@ -50,7 +50,7 @@ def border_features(image: UInt8[np.ndarray, "S S 3"], matte: UInt8[np.ndarray, 
     return np.concatenate([*features, [whole[1] - whole[0], whole[2] - whole[0]]]).astype(np.float32)
 
 
-FeaturePair = tuple[Float32[np.ndarray, "N F"], Float32[np.ndarray, "M F"]]
+FeaturePair = tuple[Float32[np.ndarray, "_N F"], Float32[np.ndarray, "_M F"]]
 
 
 def probe_auc(train: FeaturePair, test: FeaturePair, *, seed: int) -> float:

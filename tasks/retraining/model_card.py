@@ -77,5 +77,5 @@ def _by_benchmark(images: pa.Table) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _mean(rows: Sequence[Mapping[str, float]], column: str) -> float:
-    return sum(row[column] for row in rows) / len(rows)
+def _mean(rows: Sequence[Mapping[str, Any]], column: str) -> float:
+    return float(sum(row[column] for row in rows) / len(rows))

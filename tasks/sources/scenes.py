@@ -323,7 +323,7 @@ def _well_framed(on_object: np.ndarray, size: int) -> bool:
     picture = on_object.reshape(size * SAMPLES, size * SAMPLES)
     share = float(picture.mean())
     border = int(picture[[0, -1]].sum() + picture[:, [0, -1]].sum())
-    return MIN_COVERAGE <= share <= MAX_COVERAGE and border <= MAX_CUT * np.sqrt(picture.sum()) * 4.0
+    return bool(MIN_COVERAGE <= share <= MAX_COVERAGE and border <= MAX_CUT * np.sqrt(picture.sum()) * 4.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 
 Points = Float32[np.ndarray, "3 N"]
 Distances = Float32[np.ndarray, " N"]
@@ -100,8 +100,9 @@ def _vase(p: Points, lengths: tuple[float, float, float]) -> Distances:
     """Turned around y: mean radius, half height, swing of the radius over one and a half waves. Scaled to be never too long."""
     mean, half, swing = lengths
     wave = 1.5 * np.pi / half
+    stretch = float(np.hypot(1.0, swing * wave))
     along = np.clip(p[1], -half, half)
-    side = (_length(p[0], p[2]) - (mean + swing * np.sin(wave * along + 0.8))) / np.hypot(1.0, swing * wave)
+    side = (_length(p[0], p[2]) - (mean + swing * np.sin(wave * along + 0.8))) / stretch
     return np.asarray(np.maximum(side, np.abs(p[1]) - half))
 
 
@@ -145,7 +146,9 @@ def to_own_axes(shape: Shape, points: Points) -> Points:
 # --- Rays ---------------------------------------------------------------------------------------------------------------------------------
 
 
-def _through_ball(shape: Shape, origins: Points, directions: Points, margin: float) -> tuple[np.ndarray, Distances, Distances]:
+def _through_ball(
+    shape: Shape, origins: Float32[np.ndarray, "3 #N"], directions: Points, margin: float
+) -> tuple[Int[np.ndarray, " H"], Float32[np.ndarray, " H"], Float32[np.ndarray, " H"]]:
     """Which rays pass the shape's bounding ball, grown by the factor `margin`; where they enter and leave it."""
     to_center = shape.center.astype(np.float32)[:, None] - origins
     middle = np.einsum("ij,ij->j", np.broadcast_to(to_center, directions.shape), directions)

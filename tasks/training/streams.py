@@ -6,7 +6,7 @@ The loaders' threads change batches and bring them to the training device, steps
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ class Streams:
         """How long the steps have waited for data, all in all."""
         return self.pairs.wait_seconds + self.composites.wait_seconds
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Streams":
         return self
 
     def __exit__(self, *_: object) -> None:
