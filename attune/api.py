@@ -12,10 +12,10 @@ from typing import Any
 from attune.chosen_model import choose_model
 from attune.edits import adjust_edit, write_edit
 from attune.edits import read_edit as read_arrays
+from attune.operators.operator import EditArrays
 from attune.photo_harmonizing import predict_photo_edit, render_photo
 from attune.pictures import Given, Picture, given_back, mask_of, photo_of, plate_of
 from attune.prediction import NUM_THREADS, Predictor, load_predictor
-from attune.render import EditArrays
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Edit:
     """What is done to the foreground: small, independent of the resolution, made for pixels encoded as those it was predicted for.
 
     >>> edit = load().predict("pasted.png", "mask.png")
-    >>> edit.arrays.curves.shape[0]  # one curve per channel
-    3
+    >>> [step.name for step in edit.arrays.steps]
+    ['curves', 'shading']
     """
 
     arrays: EditArrays

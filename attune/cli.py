@@ -108,8 +108,9 @@ def harmonize(  # noqa: PLR0917
 
     EXIF, colour profile and captions are kept. Of a folder, what is finished is skipped.
     """
-    from attune.edits import CHANNELS, parse_points
+    from attune.edits import parse_points
     from attune.harmonizing import Settings
+    from attune.operators.curves import CHANNELS
 
     drawn = {name: text for name, text in zip(CHANNELS, (red, green, blue), strict=True) if text is not None}
     settings = Settings(
@@ -142,7 +143,7 @@ def export(
 
     Then put the mask on the result.
     """
-    from attune.edit_export import CUBE, CUBE_1D, EDIT, SHADING, export_edit, shading_scale
+    from attune.edit_export import export_edit
     from attune.edits import read_edit
     from attune.photo_files import read_header
 
@@ -152,12 +153,8 @@ def export(
         height, width = header.height, header.width
     else:
         height, width = parse_size(size)
-    error = export_edit(out, found, height, width)
-    says = "exact at every knot and between" if error == 0 else f"within {error * 255:.2f} of 255 levels; {CUBE_1D} is exact"
-    console.print(escape(f"{out / CUBE}: the curves as a 3D table, {says}"))
-    console.print(escape(f"{out / CUBE_1D}: the curves as a 1D table"))
-    console.print(escape(f"{out / SHADING}: the shading, 16 bit, {width}x{height}; multiply by it and by {shading_scale(found):g}"))
-    console.print(escape(f"{out / EDIT}: the edit itself, for `attune harmonize --params`"))
+    for name, said in export_edit(out, found, height, width).files.items():
+        console.print(escape(f"{out / name}: {said}"))
 
 
 @app.command()

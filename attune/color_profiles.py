@@ -7,22 +7,18 @@ edit as it is. Profiles without a tone curve per channel (look-up tables) are co
 """
 
 import io
-import math
 import struct
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageCms
 
-from attune.render import EditArrays
+from attune.operators.operator import EditArrays
 
 NUM_SAMPLES = 4096  # of a tone curve
-NUM_KNOTS = 256  # of a carried curve: exact at every 8-bit level
 NEAR = 1 / 1024  # encoded; tone curves that stay so near the identity are sRGB's own, written with rounded numbers
 LEAST_RISE = 1e-7
 CHANNEL_TAGS = (b"rTRC", b"gTRC", b"bTRC")
-MOST_LOGIT = 30.0
 
 Tone = Float[np.ndarray, "3 N"]
 
@@ -46,18 +42,13 @@ def to_srgb(image: UInt8[np.ndarray, "H W 3"], profile: bytes | None) -> UInt8[n
 def carry_edit(edit: EditArrays, profile: bytes | None) -> EditArrays:
     """`edit`, made for sRGB, as an edit of pixels that are encoded as `profile` says; see the top of this file.
 
-    A gain in sRGB's encoding is a power of it in the file's: the shading is raised to the power that fits at mid grey.
+    Each operator knows its own way there (`Operator.carried`).
     """
     tone = tone_curves(profile) if profile is not None else None
     inputs = np.linspace(0.0, 1.0, NUM_SAMPLES)
     if tone is None or np.abs(tone - inputs).max() < NEAR:
         return edit
-    at, knots = np.linspace(0.0, 1.0, NUM_KNOTS), np.linspace(0.0, 1.0, edit.curves.shape[1])
-    curves = [
-        np.interp(np.interp(np.interp(at, inputs, own), knots, curve), own, inputs) for curve, own in zip(edit.curves, tone, strict=True)
-    ]
-    middle = float(np.mean([np.interp(0.5, inputs, own) for own in tone]))
-    return _with_gains_raised(replace(edit, curves=np.stack(curves)), math.log(0.5) / math.log(middle))
+    return edit.each(lambda step: step.carried(tone))
 
 
 def tone_curves(profile: bytes) -> Tone | None:
@@ -74,15 +65,6 @@ def tone_curves(profile: bytes) -> Tone | None:
     if not np.isfinite(tone).all() or (np.diff(tone, axis=1) < 0).any() or (np.ptp(tone, axis=1) < 0.5).any():
         return None
     return tone + LEAST_RISE * np.linspace(0.0, 1.0, NUM_SAMPLES)  # rounded tables have steps; the inverse needs a slope
-
-
-def _with_gains_raised(edit: EditArrays, power: float) -> EditArrays:
-    limit = edit.shading_limit**power
-    if edit.shading == "symmetric":
-        return replace(edit, shading_limit=limit)
-    gains = (edit.shading_limit + (1 - edit.shading_limit) / (1 + np.exp(-edit.shading_logits))) ** power
-    share = np.clip((gains - limit) / (1 - limit), 1e-13, 1 - 1e-13)
-    return replace(edit, shading_limit=limit, shading_logits=np.clip(np.log(share / (1 - share)), -MOST_LOGIT, MOST_LOGIT))
 
 
 def _color_space(profile: bytes) -> bytes:

@@ -56,12 +56,14 @@ def _kernel() -> Finding:
     """Renders a known edit: a table that inverts, no shading."""
     import numpy as np
 
-    from attune.render import EditArrays, render_edit
+    from attune.operators.curves import Curves
+    from attune.operators.operator import EditArrays
+    from attune.render import render_edit
     from attune.render_kernel import COMPILED
 
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, axis=2)
     began = time.perf_counter()
-    edit = EditArrays(np.tile([1.0, 0.0], (3, 1)), np.zeros((2, 2)), "symmetric", 1.5)
+    edit = EditArrays((Curves(np.tile([1.0, 0.0], (3, 1))),))
     right = np.array_equal(render_edit(ramp, np.full((1, 256), 255, np.uint8), edit), 255 - ramp)
     seconds = time.perf_counter() - began
     if not right:

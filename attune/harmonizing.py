@@ -9,12 +9,12 @@ from attune.chosen_model import choose_model
 from attune.edits import Points, adjust_edit, read_edit, write_edit
 from attune.files import write_bytes
 from attune.images import MaskImage
+from attune.operators.operator import EditArrays
 from attune.photo import Photo
 from attune.photo_files import read_photo, read_photo_mask, read_photo_plate
 from attune.photo_harmonizing import fit_mask, predict_photo_edit, render_photo
 from attune.photo_writing import encode_photo, format_of
 from attune.prediction import load_predictor
-from attune.render import EditArrays
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from jaxtyping import UInt8
 from attune.color_profiles import carry_edit, to_srgb
 from attune.edits import grey_edit
 from attune.images import MaskImage
+from attune.operators.operator import EditArrays
 from attune.photo import Photo
 from attune.prediction import Predictor
-from attune.render import EditArrays, Levels, MaskLevels, render_edit
+from attune.render import Levels, MaskLevels, render_edit
 from attune.shrinking import halved, in_eight_bits
 
 

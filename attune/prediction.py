@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attune.edits import edit_of_outputs
 from attune.model_files import INPUTS, ModelFile, read_model, read_onnx
-from attune.render import EditArrays, Levels, MaskLevels
+from attune.operators.operator import EditArrays
+from attune.operators.registry import edit_from_numbers
+from attune.render import Levels, MaskLevels
 from attune.shrinking import shrink_area
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Predictor:
         plate and none is given.
         """
         inputs = network_inputs(composite, mask, plate, self.size, takes_plate=self.file.plate)
-        return edit_of_outputs(self.file.operators, [output[0] for output in self.run(inputs)])
+        outputs = zip(self.file.operators, self.run(inputs), strict=True)
+        return edit_from_numbers((step.name, output[0], step.settings) for step, output in outputs)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs of a batch, one array per operator, in order: the network alone."""
@@ -93,7 +95,7 @@ def _session(file: ModelFile, num_threads: int) -> "InferenceSession":
 
 def _check_operators(file: ModelFile) -> None:
     try:
-        edit_of_outputs(file.operators, [np.zeros(step.shape) for step in file.operators])
+        edit_from_numbers((step.name, np.zeros(step.shape), step.settings) for step in file.operators)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file.onnx.with_suffix('.json')}: {_first_line(error)}") from error
 

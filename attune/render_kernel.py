@@ -102,7 +102,7 @@ def _brighten_or_darken(values, series, numbers):  # type: ignore[no-untyped-def
 
 @_jit
 def render_rows(  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
-    image, mask, out, tables, rows, steps, starts, series, numbers, in_place, top, bottom,
+    image, mask, out, tables, rows, steps, starts, series, numbers, matrix, in_place, top, bottom,
 ):
     """Rows `top` to `bottom` of the result; image and out as (height, 3 * width), the rest as `attune.render` plans it.
 
@@ -121,6 +121,8 @@ def render_rows(  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no 
                 continue
             _row_gains(rows[y], steps, starts, first, last, series, numbers, gains)
             _look_up(image[y, part], mask[y, first:last], gains, tables, numbers, toned, spread, alphas)
+            if numbers[5] > 0:
+                _mix(image[y, part], tables, matrix, numbers, series, toned)
             _blend(image[y, part], toned, spread, alphas, numbers, series, out[y, part])
 
 
@@ -149,6 +151,21 @@ def _look_up(image, mask, gains, tables, numbers, toned, spread, alphas):  # typ
         alphas[3 * x] = alpha
         alphas[3 * x + 1] = alpha
         alphas[3 * x + 2] = alpha
+
+
+@_jit
+def _mix(image, tables, matrix, numbers, series, toned):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+    """What the tables hold for colours that a matrix has mixed, which lie between levels: straight from one level to the next."""
+    zero, one, white = series[0] - series[0], series[0], numbers[3]
+    for x in range(image.shape[0] // 3):
+        red, green, blue = image[3 * x], image[3 * x + 1], image[3 * x + 2]
+        for channel in range(3):
+            level = matrix[channel, 0] * red + matrix[channel, 1] * green + matrix[channel, 2] * blue + matrix[channel, 3]
+            level = min(max(level, zero), white)
+            below = min(np.floor(level), white - one)
+            place = int(below)
+            low = tables[channel, place]
+            toned[3 * x + channel] = low + (level - below) * (tables[channel, place + 1] - low)
 
 
 @_jit

@@ -13,7 +13,10 @@ import torch
 from torch.nn.functional import grid_sample, interpolate
 
 from attune import render
-from attune.render import EditArrays, curve_tables, render_edit, shading_gains
+from attune.operators.curves import Curves, curve_tables
+from attune.operators.operator import EditArrays
+from attune.operators.shading import Shading
+from attune.render import render_edit
 from benchmarks.harness import close, measure, print_machine, print_table
 from tasks.tensors import to_tensor, to_uint8
 
@@ -29,15 +32,15 @@ def example(height: int, width: int) -> tuple[np.ndarray, np.ndarray, EditArrays
     mask = np.zeros((height, width), np.uint8)
     cv2.ellipse(mask, (width // 2, height // 2), (int(width * 0.26), int(height * 0.26)), 20, 0, 360, 255, -1)
     curves = np.linspace(0, 1, 32) ** np.array([[0.8], [0.9], [1.15]])
-    return image, cv2.GaussianBlur(mask, (0, 0), 2), EditArrays(curves, rng.normal(0, 1.5, (16, 16)), "darken", 0.5)
+    return image, cv2.GaussianBlur(mask, (0, 0), 2), EditArrays((Curves(curves), Shading(rng.normal(0, 1.5, (16, 16)), "darken", 0.5)))
 
 
 def papers_form(image: np.ndarray, mask: np.ndarray, edit: EditArrays) -> np.ndarray:
     """The edit as the published script applies it, from uint8 to uint8."""
-    grids = torch.meshgrid(*(torch.from_numpy(curve).float() for curve in edit.curves), indexing="ij")
+    grids = torch.meshgrid(*(torch.from_numpy(curve).float() for curve in edit.get(Curves).values), indexing="ij")
     table = torch.stack(grids)[None]  # indexed [channel, red, green, blue]
     composite, matte = to_tensor(image), to_tensor(mask)
-    small = torch.from_numpy(shading_gains(edit, PAPER_MAP, PAPER_MAP)).float()[None, None]
+    small = torch.from_numpy(edit.get(Shading).gains(PAPER_MAP, PAPER_MAP)).float()[None, None]
     shading = interpolate(small, size=composite.shape[-2:], mode="bilinear", align_corners=False)
     points = (composite.flip(1) * 2 - 1).permute(0, 2, 3, 1)[:, None]
     toned = grid_sample(table, points, mode="bilinear", padding_mode="border", align_corners=False)[:, :, 0]
@@ -48,9 +51,9 @@ def papers_form(image: np.ndarray, mask: np.ndarray, edit: EditArrays) -> np.nda
 
 def numpy_form(image: np.ndarray, mask: np.ndarray, edit: EditArrays) -> np.ndarray:
     """The edit by one table per channel and whole-image NumPy arithmetic, float32."""
-    tables = curve_tables(edit.curves, 256).astype(np.float32)
+    tables = curve_tables(edit.get(Curves).values, 256).astype(np.float32)
     toned = np.stack([table[image[..., channel]] for channel, table in enumerate(tables)], axis=2)
-    shaded = np.minimum(toned * shading_gains(edit, *mask.shape).astype(np.float32)[..., None], 255)
+    shaded = np.minimum(toned * edit.get(Shading).gains(*mask.shape).astype(np.float32)[..., None], 255)
     blended = image + (shaded - image) * (mask[..., None] / np.float32(255))
     return np.asarray(np.rint(blended).astype(np.uint8))
 
@@ -63,8 +66,8 @@ def without_numba(image: np.ndarray, mask: np.ndarray, edit: EditArrays, out: np
 
 def largest_error(image: np.ndarray, mask: np.ndarray, edit: EditArrays, result: np.ndarray) -> float:
     """Grey levels between `result` and float64 arithmetic, by strips."""
-    tables, worst, step = curve_tables(edit.curves, 256), 0.0, 128
-    gains = shading_gains(edit, *mask.shape)
+    tables, worst, step = curve_tables(edit.get(Curves).values, 256), 0.0, 128
+    gains = edit.get(Shading).gains(*mask.shape)
     for top in range(0, len(image), step):
         rows = slice(top, top + step)
         toned = np.stack([np.take(table, image[rows, :, channel]) for channel, table in enumerate(tables)], axis=2)

@@ -1,8 +1,41 @@
 """Tone curves: one piecewise-linear function per colour channel."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from models.operators import TorchOperator
+
+
+@dataclass(frozen=True)
+class Curves(TorchOperator):
+    """A curve of `num_knots` knots for each channel; see `apply_curves`."""
+
+    name: ClassVar[str] = "curves"
+
+    num_knots: int
+    half_pixel: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (3, self.num_knots)
+
+    def identity(self, like: Tensor) -> Float[Tensor, "1 3 K"]:
+        return identity_curves(self.num_knots, like=like)
+
+    def apply(self, image: Float[Tensor, "B 3 H W"], numbers: Float[Tensor, "B 3 K"]) -> Float[Tensor, "B 3 H W"]:
+        return apply_curves(image, numbers, half_pixel=self.half_pixel)
+
+    def portable(self, numbers: Float[Tensor, "B 3 K"]) -> Float[Tensor, "B 3 L"]:
+        """Curves with knots at half pixels are flat beyond them: twice as many spans, and one, hold the same curve."""
+        if not self.half_pixel:
+            return numbers
+        first, last = numbers[..., :1], numbers[..., -1:]
+        between = (numbers[..., 1:] + numbers[..., :-1]) / 2
+        return torch.cat([first, torch.stack([numbers[..., :-1], between], dim=-1).flatten(-2), last, last], dim=-1)
 
 
 def identity_curves(num_knots: int, *, like: Tensor) -> Float[Tensor, "1 3 K"]:

@@ -5,6 +5,7 @@ Source: Wang et al., "Semi-supervised Parametric Real-world Image Harmonization"
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -12,9 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.curves import apply_curves, identity_curves
+from models.curves import Curves
+from models.operators import TorchOperator
 from models.resizing import squash_area
-from models.shading import NO_SHADING, ShadingMode, apply_shading, check_shading_limit, shading_map
+from models.shading import Shading, ShadingMode, check_shading_limit
 
 EditParts = Literal["both", "curves", "shading"]
 
@@ -34,6 +36,11 @@ class HarmonizerConfig(ABC):
         """An untrained harmonizer of this shape, its weights drawn from torch's default generator."""
 
     @property
+    def operators(self) -> tuple[TorchOperator, ...]:
+        """What its edits are made of, in the order in which they are applied; none where it predicts no edit."""
+        return ()
+
+    @property
     def strength_fault(self) -> str:
         """Why no strength can be put into the weights of such a harmonizer; empty where `with_strength` can."""
         return f"architecture {self.architecture!r} takes no strength"
@@ -45,15 +52,20 @@ class HarmonizerConfig(ABC):
 
 @dataclass(frozen=True)
 class ParametricConfig(HarmonizerConfig):
-    """The shape of a harmonizer that predicts curves and shading."""
+    """The shape of a harmonizer that predicts an edit: it has `operators`."""
 
     published: ClassVar[bool] = False  # the conventions of the published checkpoint; see `models.published`
+
+
+@dataclass(frozen=True)
+class TwoNetConfig(ParametricConfig):
+    """The shape of a harmonizer that predicts curves and shading, each by a network of its own."""
 
     num_knots: int  # per channel
     grid: int  # cells per side of the shading map
     shading: ShadingMode
     shading_limit: float
-    edit: EditParts  # what is predicted; the other half of the edit changes nothing
+    edit: EditParts  # the operators there are: both, or one
 
     def __post_init__(self) -> None:
         check_shading_limit(self.shading, self.shading_limit)
@@ -62,18 +74,30 @@ class ParametricConfig(HarmonizerConfig):
         if self.edit not in ("both", "curves", "shading"):
             raise ValueError(f"edit is {self.edit!r}; it must be 'both', 'curves' or 'shading'")
 
+    @property
+    def curves(self) -> Curves:
+        """The first operator, where it is predicted."""
+        return Curves(self.num_knots, half_pixel=self.published)
+
+    @property
+    def operators(self) -> tuple[TorchOperator, ...]:
+        parts: tuple[TorchOperator, ...] = (self.curves, Shading(self.grid, self.shading, self.shading_limit))
+        return parts if self.edit == "both" else tuple(part for part in parts if part.name == self.edit)
+
 
 @dataclass(frozen=True)
 class Edit:
     """What is done to the foreground: small, independent of the resolution, open to a person's hand."""
 
-    curves: Float[Tensor, "B 3 K"]  # in [0, 1], as `apply_curves` takes them
-    shading_logits: Float[Tensor, "B 1 g g"]  # as `shading_map` takes them
+    numbers: Mapping[str, Float[Tensor, "B ..."]]  # of each operator by its name
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.numbers[name]
 
 
 @dataclass(frozen=True)
 class Harmonization:
-    """A harmonized image; where the model is parametric also the image after the curves alone, and the edit."""
+    """A harmonized image; where the model is parametric also the image after the pointwise operators alone, and the edit."""
 
     harmonized: Float[Tensor, "B 3 H W"]
     toned: Float[Tensor, "B 3 H W"] | None = None
@@ -124,17 +148,17 @@ class ParametricHarmonizer(Harmonizer):
     ) -> Harmonization:
         """`edit` applied to the foreground at the composite's own resolution, over `background` (the composite itself where None).
 
-        The mask is applied once, after curves and shading; the paper's code applies it again to the toned image, which leaves a halo on
-        soft edges and changes nothing on hard ones.
+        The mask is applied once, after all operators; the paper's code applies it again to the toned image, which leaves a halo on soft
+        edges and changes nothing on hard ones.
         """
-        behind = composite if background is None else background
-        tinted = apply_curves(composite, edit.curves, half_pixel=self.config.published)
-        toned = blend(tinted, mask, behind)
-        gain = shading_map(
-            edit.shading_logits, composite.shape[-2], composite.shape[-1], mode=self.config.shading, limit=self.config.shading_limit
-        )
-        shaded = apply_shading(toned if self.config.published else tinted, gain)
-        return Harmonization(blend(shaded, mask, behind), toned, edit)
+        behind, image, toned = composite if background is None else background, composite, None
+        for operator in self.config.operators:
+            if toned is None and not operator.is_pointwise:
+                toned = blend(image, mask, behind)
+                image = toned if self.config.published else image
+            image = operator.apply(image, edit[operator.name])
+        harmonized = blend(image, mask, behind)
+        return Harmonization(harmonized, harmonized if toned is None else toned, edit)
 
     def forward(
         self, composite: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"], plate: Float[Tensor, "B 3 H W"] | None = None
@@ -150,7 +174,9 @@ class ParametricHarmonizer(Harmonizer):
 class TwoNetHarmonizer(ParametricHarmonizer):
     """Curves, then shading, each predicted by a network of its own; the second sees what the first has done."""
 
-    def __init__(self, config: ParametricConfig, curve_net: nn.Module, shading_net: nn.Module) -> None:
+    config: TwoNetConfig
+
+    def __init__(self, config: TwoNetConfig, curve_net: nn.Module, shading_net: nn.Module) -> None:
         super().__init__(config)
         self.curve_net = None if config.edit == "shading" else curve_net
         self.shading_net = None if config.edit == "curves" else shading_net
@@ -162,21 +188,15 @@ class TwoNetHarmonizer(ParametricHarmonizer):
         composite, mask, *rest = (self.squash(image) for image in known)
         plate = rest[0] if rest else None
         seen = [composite, *rest, mask]
-        curves = self._predict_curves(torch.cat(seen, dim=1), composite, mask)
-        if self.shading_net is None:
-            logits = composite.new_full((len(composite), 1, self.config.grid, self.config.grid), NO_SHADING[self.config.shading])
-            return Edit(curves.float(), logits.float())
-        # The shading network looks at the toned image; the curves learn from the rendered one alone.
-        tinted = apply_curves(composite, curves.detach(), half_pixel=self.config.published)
-        toned = blend(tinted, mask, composite if plate is None else plate)
-        logits = self.shading_net(torch.cat([*seen, toned], dim=1), toned, mask)
-        return Edit(curves.float(), logits.float())
-
-    def _predict_curves(self, known: Tensor, composite: Tensor, mask: Tensor) -> Tensor:
-        if self.curve_net is None:
-            return identity_curves(self.config.num_knots, like=composite).expand(len(composite), 3, -1)
-        curves: Tensor = self.curve_net(known, composite, mask)
-        return curves
+        numbers, tinted = {}, composite
+        if self.curve_net is not None:
+            numbers["curves"] = self.curve_net(torch.cat(seen, dim=1), composite, mask)
+            # The shading network looks at the toned image; the curves learn from the rendered one alone.
+            tinted = self.config.curves.apply(composite, numbers["curves"].detach())
+        if self.shading_net is not None:
+            toned = blend(tinted, mask, composite if plate is None else plate)
+            numbers["shading"] = self.shading_net(torch.cat([*seen, toned], dim=1), toned, mask)
+        return Edit({name: predicted.float() for name, predicted in numbers.items()})
 
 
 def known_inputs(config: HarmonizerConfig, composite: Tensor, mask: Tensor, plate: Tensor | None) -> list[Tensor]:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
 from models.backbone import ResNet50, check_width
-from models.harmonizer import ParametricConfig, TwoNetHarmonizer
+from models.harmonizer import TwoNetConfig, TwoNetHarmonizer
 
 PAPER_WIDTH, PAPER_GRID = 32, 16
 
 
 @dataclass(frozen=True)
-class PaperConfig(ParametricConfig):
+class PaperConfig(TwoNetConfig):
     """The shape of a harmonizer of the published kind."""
 
     architecture: ClassVar[str] = "paper"

@@ -1,16 +1,50 @@
 """Shading: a smooth, low-frequency gain over the foreground."""
 
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from models.operators import TorchOperator
+
 ShadingMode = Literal["darken", "symmetric"]
 
 NO_SHADING: dict[ShadingMode, float] = {"darken": 20.0, "symmetric": 0.0}  # the logit whose gain is 1, exactly in float32
+
+
+@dataclass(frozen=True)
+class Shading(TorchOperator):
+    """Gains from a grid of logits; see `shading_map`."""
+
+    name: ClassVar[str] = "shading"
+    is_pointwise: ClassVar[bool] = False
+
+    grid: int  # cells per side
+    mode: ShadingMode
+    limit: float
+
+    def __post_init__(self) -> None:
+        check_shading_limit(self.mode, self.limit)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (1, self.grid, self.grid)
+
+    def identity(self, like: Tensor) -> Float[Tensor, "1 1 g g"]:
+        return like.new_full((1, *self.shape), NO_SHADING[self.mode])
+
+    def apply(self, image: Float[Tensor, "B 3 H W"], numbers: Float[Tensor, "B 1 g g"]) -> Float[Tensor, "B 3 H W"]:
+        return apply_shading(image, shading_map(numbers, image.shape[-2], image.shape[-1], mode=self.mode, limit=self.limit))
+
+    def settings(self) -> dict[str, Any]:
+        return {"mode": self.mode, "limit": self.limit}
+
+    def portable(self, numbers: Float[Tensor, "B 1 g g"]) -> Float[Tensor, "B g g"]:
+        return numbers[:, 0]
 
 
 def shading_map(

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate, silu
 
 from models.backbone import GROUP, NUM_DESCRIBED, PatchifyEncoder, check_width, describe, group_norm, masked_mean, shrunk, zeroed
 from models.curves import identity_curves
-from models.harmonizer import ParametricConfig, TwoNetHarmonizer
+from models.harmonizer import TwoNetConfig, TwoNetHarmonizer
 from models.rim import RimEncoder
 
 RIM_HEADS = 4
@@ -19,7 +19,7 @@ DARKEN_BIAS = 4.0  # of the darkening map's logits at the start: 98 % of the way
 
 
 @dataclass(frozen=True)
-class SmallConfig(ParametricConfig):
+class SmallConfig(TwoNetConfig):
     """The shape of a small harmonizer."""
 
     architecture: ClassVar[str] = "small"

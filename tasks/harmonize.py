@@ -2,13 +2,14 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from attune.edits import adjust_edit
+from attune.operators.operator import EditArrays
+from attune.operators.registry import edit_from_numbers
 from attune.prediction import network_inputs
-from attune.render import EditArrays, Levels, MaskLevels, render_edit
+from attune.render import Levels, MaskLevels, render_edit
 from models.architectures import parametric_architectures
 from models.harmonizer import Edit, Harmonizer, ParametricConfig, ParametricHarmonizer
 
@@ -42,25 +43,16 @@ def predict_edit(model: Harmonizer, composite: Levels, mask: MaskLevels, *, plat
 
 def edit_arrays(edit: Edit, config: ParametricConfig, *, index: int = 0) -> EditArrays:
     """The edit of one image of a batch, as arrays."""
-    one = Edit(*(tensor[index : index + 1].detach().cpu().double() for tensor in (edit.curves, edit.shading_logits)))
-    numbers = edit_outputs(one, config)
-    return EditArrays(numbers["curves"][0].numpy(), numbers["shading"][0].numpy(), config.shading, config.shading_limit)
+    one = Edit({name: numbers[index : index + 1].detach().cpu().double() for name, numbers in edit.numbers.items()})
+    settings = operator_settings(config)
+    return edit_from_numbers((name, numbers[0].numpy(), settings[name]) for name, numbers in edit_outputs(one, config).items())
 
 
 def edit_outputs(edit: Edit, config: ParametricConfig) -> dict[str, Tensor]:
-    """The numbers of each operator as the tool takes them, by name, in the order in which they are applied.
-
-    Curves of the published model have their knots at half pixels and are flat beyond them; twice as many spans hold the same curve.
-    """
-    curves = edit.curves
-    if config.published:
-        knots = curves.shape[2]
-        inputs, at = np.linspace(0.0, 1.0, 2 * knots + 1), (np.arange(knots) + 0.5) / knots
-        shares = np.stack([np.interp(inputs, at, unit) for unit in np.eye(knots)])
-        curves = curves @ torch.from_numpy(shares).to(curves)
-    return {"curves": curves, "shading": edit.shading_logits[:, 0]}
+    """The numbers of each operator as the tool takes them, by name, in the order in which they are applied."""
+    return {operator.name: operator.portable(edit[operator.name]) for operator in config.operators}
 
 
 def operator_settings(config: ParametricConfig) -> dict[str, dict[str, Any]]:
     """What is the same for every picture, by operator, in the order of `edit_outputs`."""
-    return {"curves": {}, "shading": {"mode": config.shading, "limit": config.shading_limit}}
+    return {operator.name: operator.settings() for operator in config.operators}

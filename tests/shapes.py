@@ -1,8 +1,13 @@
-"""Shapes of harmonizers for tests: of any architecture, from settings of which each takes those that it knows."""
+"""Shapes of harmonizers, and edits, for tests."""
 
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
+from attune.operators.curves import Curves
+from attune.operators.operator import EditArrays
+from attune.operators.shading import Shading, ShadingMode
 from models.architectures import ARCHITECTURES, harmonizer_config
 from models.harmonizer import HarmonizerConfig
 
@@ -16,3 +21,8 @@ def shape_of(architecture: str = "small", **changes: Any) -> HarmonizerConfig:
     """A config of `architecture`: `SETTINGS` and `changes`, of which each architecture takes its own."""
     known = {field.name for field in fields(ARCHITECTURES[architecture])}
     return harmonizer_config(architecture, **{name: value for name, value in {**SETTINGS, **changes}.items() if name in known})
+
+
+def edit_of(curves: np.ndarray, logits: np.ndarray, mode: ShadingMode, limit: float) -> EditArrays:
+    """An edit of curves and shading."""
+    return EditArrays((Curves(curves), Shading(logits, mode, limit)))

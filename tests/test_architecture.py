@@ -145,6 +145,7 @@ def test_the_import_contracts_can_fail(house: Path) -> None:
         "flows/console.py": "import dvc",  # a tool away from its home
         "tasks/train.py": "import tasks.mine",  # a stage in a stage
         "tasks/sources/photos.py": "import tasks.sources.retouch",  # a source in a source
+        "attune/operators/curves.py": "import attune.operators.shading",  # an operator in an operator
         "attune/files.py": "import tasks.seeds\nimport torch",  # the workshop, or its libraries, in the tool
         "tasks/evaluation/report_page/charts.py": "import tasks.evaluation.report_page.page",  # a part of the page in what is above it
     }

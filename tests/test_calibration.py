@@ -58,9 +58,10 @@ def test_curves_go_that_share_of_the_way_and_so_does_the_light_in_stops(strength
     with torch.no_grad():
         whole, part = full.predict(composite, mask), weaker.predict(composite, mask)
     identity = identity_curves(SMALL.num_knots, like=composite)
-    torch.testing.assert_close((part.curves - identity)[..., 1:-1], strength * (whole.curves - identity)[..., 1:-1], atol=1e-6, rtol=0)
+    moved, wanted = ((edit["curves"] - identity)[..., 1:-1] for edit in (part, whole))
+    torch.testing.assert_close(moved, strength * wanted, atol=1e-6, rtol=0)
     stops = [
-        torch.log2(shading_map(whole.shading_logits, 8, 8, mode="symmetric", limit=model.config.shading_limit)) for model in (full, weaker)
+        torch.log2(shading_map(whole["shading"], 8, 8, mode="symmetric", limit=model.config.shading_limit)) for model in (full, weaker)
     ]
     assert stops[0].abs().min() > 0.05
     torch.testing.assert_close(stops[1], strength * stops[0])

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from shapes import edit_of
 
 from attune.cli import main
 from attune.edits import write_edit
@@ -21,7 +22,6 @@ from attune.photo import Coding, Metadata, Photo
 from attune.photo_files import Refused, read_photo, read_photo_mask
 from attune.photo_writing import encode_photo
 from attune.rejects import BadSample
-from attune.render import EditArrays
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 
@@ -133,7 +133,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mask[20:40, 20:50] = 255
     Image.fromarray(mask).save("mask.png")
     Image.fromarray(PICTURE).save("picture.png")
-    write_edit(Path("edit.json"), EditArrays(np.tile([0.2, 0.7], (3, 1)), np.zeros((2, 2)), "symmetric", 1.5))
+    write_edit(Path("edit.json"), edit_of(np.tile([0.2, 0.7], (3, 1)), np.zeros((2, 2)), "symmetric", 1.5))
     return tmp_path
 
 

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageCms
+from shapes import edit_of
 
 from attune.color_profiles import NUM_SAMPLES, carry_edit, to_srgb, tone_curves
-from attune.render import EditArrays, shading_gains
+from attune.operators.curves import Curves
+from attune.operators.operator import EditArrays
+from attune.operators.shading import Shading
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 LEVELS = np.linspace(0, 1, 256)
@@ -17,7 +20,7 @@ LEVELS = np.linspace(0, 1, 256)
 
 def an_edit(*, shading: str = "symmetric", limit: float = 1.6) -> EditArrays:
     curves = np.linspace(0, 1, 16) ** np.array([[0.7], [1.0], [1.4]])
-    return EditArrays(curves, np.array([[-3.0, 0.4], [0.1, 2.0]]), shading, limit)  # type: ignore[arg-type]
+    return edit_of(curves, np.array([[-3.0, 0.4], [0.1, 2.0]]), shading, limit)  # type: ignore[arg-type]
 
 
 def apply(curves: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -43,9 +46,9 @@ def test_neutral_colours_come_out_as_they_would_in_srgb(profile: bytes) -> None:
     tone, edit = tone_curves(profile), an_edit()
     assert tone is not None
     carried = carry_edit(edit, profile)
-    assert np.abs(carried.curves[1] - np.linspace(0, 1, 256)).max() < 1e-3  # the identity stays one
-    here = apply(tone, apply(carried.curves, np.stack([LEVELS] * 3)))
-    there = apply(edit.curves, apply(tone, np.stack([LEVELS] * 3)))
+    assert np.abs(carried.get(Curves).values[1] - np.linspace(0, 1, 256)).max() < 1e-3  # the identity stays one
+    here = apply(tone, apply(carried.get(Curves).values, np.stack([LEVELS] * 3)))
+    there = apply(edit.get(Curves).values, apply(tone, np.stack([LEVELS] * 3)))
     assert np.abs(here - there).max() * 255 < 0.25
 
 
@@ -55,7 +58,7 @@ def test_gains_become_the_power_that_fits_at_mid_grey(icc_profile: Callable[[str
     tone = tone_curves(profile)
     assert tone is not None
     carried = carry_edit(edit, profile)
-    before, after = shading_gains(edit, 2, 2), shading_gains(carried, 2, 2)
+    before, after = edit.get(Shading).gains(2, 2), carried.get(Shading).gains(2, 2)
     middle = np.interp(0.5, np.linspace(0, 1, NUM_SAMPLES), tone[0])
     assert np.log(after) / np.log(before) == pytest.approx(np.log(0.5) / np.log(middle), rel=0.02)
 
@@ -83,7 +86,7 @@ def test_damaged_profiles_count_as_srgb(junk: bytes, at: int, length: int) -> No
     damaged = SRGB[:at] + b"\xff" * length + SRGB[at + length :]
     for profile in (junk, SRGB[:at], damaged):
         assert to_srgb(np.full((2, 2, 3), 90, np.uint8), profile).shape == (2, 2, 3)
-        assert carry_edit(edit, profile).curves.shape[0] == 3
+        assert carry_edit(edit, profile).get(Curves).values.shape[0] == 3
 
 
 def test_a_profile_without_a_rising_curve_is_left_alone(icc_profile: Callable[[str], bytes]) -> None:

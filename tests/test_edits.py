@@ -3,20 +3,25 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shapes import edit_of
 
-from attune.edits import CHANNELS, LUMA, adjust_edit, edit_from_json, edit_to_json, grey_edit, parse_points, read_edit, write_edit
-from attune.render import EditArrays, curve_tables, render_edit, shading_gains
+from attune.edits import adjust_edit, edit_from_json, edit_to_json, grey_edit, parse_points, read_edit, write_edit
+from attune.operators.curves import CHANNELS, Curves, curve_tables
+from attune.operators.operator import LUMA, EditArrays
+from attune.operators.shading import Shading
+from attune.render import render_edit
 
 
 def random_edit(*, seed: int = 0, knots: int = 16, shading: str = "symmetric", limit: float = 1.6) -> EditArrays:
     rng = np.random.default_rng(seed)
     curves = np.clip(np.linspace(0, 1, knots) ** rng.uniform(0.6, 1.6, (3, 1)), 0, 1)
-    return EditArrays(curves, rng.normal(0, 2.0, (4, 4)), shading, limit)  # type: ignore[arg-type]
+    return edit_of(curves, rng.normal(0, 2.0, (4, 4)), shading, limit)  # type: ignore[arg-type]
 
 
 EDITS = [random_edit(), random_edit(shading="darken", limit=0.6)]
@@ -35,41 +40,41 @@ def test_strength_0_changes_no_pixel_and_strength_1_is_the_edit_itself(edit: Edi
 def test_a_stronger_edit_goes_farther_everywhere_and_never_back(first: float, step: float, seed: int) -> None:
     edit, identity = random_edit(seed=seed), np.linspace(0, 1, 16)
     weak, strong = adjust_edit(edit, first), adjust_edit(edit, first + step)
-    assert (np.abs(strong.curves - identity) >= np.abs(weak.curves - identity) - 1e-12).all()
-    gains = [np.abs(np.log(shading_gains(one, 9, 9))) for one in (weak, strong)]
+    assert (np.abs(strong.get(Curves).values - identity) >= np.abs(weak.get(Curves).values - identity) - 1e-12).all()
+    gains = [np.abs(np.log(one.get(Shading).gains(9, 9))) for one in (weak, strong)]
     assert (gains[1] >= gains[0] - 1e-12).all()
 
 
 def test_half_the_strength_is_half_the_stops() -> None:
     for strength in (0.5, 1.5):
-        gains = shading_gains(adjust_edit(EDITS[0], strength), 20, 30)
-        assert gains == pytest.approx(shading_gains(EDITS[0], 20, 30) ** strength, rel=1e-12)
-        darker = shading_gains(adjust_edit(EDITS[1], strength), 20, 30)
-        assert 1 - darker == pytest.approx(strength * (1 - shading_gains(EDITS[1], 20, 30)), rel=1e-9)
+        gains = adjust_edit(EDITS[0], strength).get(Shading).gains(20, 30)
+        assert gains == pytest.approx(EDITS[0].get(Shading).gains(20, 30) ** strength, rel=1e-12)
+        darker = adjust_edit(EDITS[1], strength).get(Shading).gains(20, 30)
+        assert 1 - darker == pytest.approx(strength * (1 - EDITS[1].get(Shading).gains(20, 30)), rel=1e-9)
 
 
 def test_shading_and_curves_are_overridden_apart() -> None:
     edit = EDITS[0]
     plain = adjust_edit(edit, shading=0.0)
-    assert np.array_equal(plain.curves, edit.curves)
-    assert (shading_gains(plain, 8, 8) == 1).all()
+    assert np.array_equal(plain.get(Curves).values, edit.get(Curves).values)
+    assert (plain.get(Shading).gains(8, 8) == 1).all()
     drawn = adjust_edit(edit, 0.5, curves={"green": ((0, 10), (100, 140), (255, 250))})
-    tables, before = curve_tables(drawn.curves, 256), curve_tables(adjust_edit(edit, 0.5).curves, 256)
+    tables, before = curve_tables(drawn.get(Curves).values, 256), curve_tables(adjust_edit(edit, 0.5).get(Curves).values, 256)
     assert tables[[0, 2]] == pytest.approx(before[[0, 2]], abs=1e-9)
     assert tables[1] == pytest.approx(np.interp(np.arange(256), [0, 100, 255], [10, 140, 250]), abs=1e-9)
 
 
 def test_a_curve_drawn_beside_32_knots_cuts_no_corner() -> None:
     edit = random_edit(knots=32)
-    drawn = curve_tables(adjust_edit(edit, curves={"red": ((3, 200), (4, 0))}).curves, 256)
+    drawn = curve_tables(adjust_edit(edit, curves={"red": ((3, 200), (4, 0))}).get(Curves).values, 256)
     assert drawn[0, :4] == pytest.approx(200)
     assert drawn[0, 4:] == pytest.approx(0, abs=1e-9)
-    assert drawn[1:] == pytest.approx(curve_tables(edit.curves, 256)[1:], abs=1e-9)
+    assert drawn[1:] == pytest.approx(curve_tables(edit.get(Curves).values, 256)[1:], abs=1e-9)
 
 
 def test_a_grey_pictures_edit_moves_luma_as_the_colour_edit_would() -> None:
     grey = grey_edit(EDITS[0])
-    assert grey.curves[0] == pytest.approx(LUMA @ EDITS[0].curves)
+    assert grey.get(Curves).values[0] == pytest.approx(LUMA @ EDITS[0].get(Curves).values)
     assert grey_edit(grey) is grey
 
 
@@ -78,9 +83,9 @@ def test_a_grey_pictures_edit_moves_luma_as_the_colour_edit_would() -> None:
 def test_json_keeps_every_bit(seed: int, knots: int, strength: float) -> None:
     edit = adjust_edit(random_edit(seed=seed, knots=knots), strength)
     found = edit_from_json(json.loads(json.dumps(edit_to_json(edit))), name="edit")
-    assert np.array_equal(found.curves, edit.curves)
-    assert np.array_equal(found.shading_logits, edit.shading_logits)
-    assert (found.shading, found.shading_limit) == (edit.shading, edit.shading_limit)
+    assert np.array_equal(found.get(Curves).values, edit.get(Curves).values)
+    assert np.array_equal(found.get(Shading).logits, edit.get(Shading).logits)
+    assert (found.get(Shading).mode, found.get(Shading).limit) == (edit.get(Shading).mode, edit.get(Shading).limit)
 
 
 def test_an_edit_survives_a_file(tmp_path: Path) -> None:
@@ -107,8 +112,20 @@ BROKEN = {
 
 @pytest.mark.parametrize("said", BROKEN)
 def test_a_broken_edit_is_named(said: str) -> None:
+    first, second = EDITS[0].steps
+    former = {"format": "attune edit", "version": 1, "curves": first.to_json(), "shading": second.to_json()}
+    broken: Any = BROKEN[said](former)  # type: ignore[no-untyped-call]
+    versions = [broken]
+    if isinstance(broken, dict) and broken["version"] == 1:
+        operators = [{"name": name, **broken[name]} for name in ("curves", "shading")]
+        versions.append({"format": "attune edit", "version": 2, "operators": operators})
+    for value in versions:
+        _is_named(value, said)
+
+
+def _is_named(value: Any, said: str) -> None:
     with pytest.raises(ValueError, match=r"^edit\.json: ") as caught:
-        edit_from_json(BROKEN[said](edit_to_json(EDITS[0])), name="edit.json")
+        edit_from_json(value, name="edit.json")
     assert said in str(caught.value)
 
 
@@ -136,6 +153,6 @@ def test_impossible_strengths_are_named() -> None:
         with pytest.raises(ValueError, match="strength is"):
             adjust_edit(EDITS[0], strength)
     with pytest.raises(ValueError, match=r"must be below 1\.25"):
-        adjust_edit(replace(EDITS[1], shading_limit=0.2), 1.5)
+        adjust_edit(EditArrays((EDITS[1].get(Curves), replace(EDITS[1].get(Shading), limit=0.2))), 1.5)
     with pytest.raises(ValueError, match="channels are red, green, blue"):
         adjust_edit(EDITS[0], curves={"cyan": ((0, 0), (255, 255))})

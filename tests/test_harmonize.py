@@ -7,6 +7,8 @@ import pytest
 import torch
 from shapes import shape_of
 
+from attune.operators.curves import Curves
+from attune.operators.shading import Shading
 from models.harmonizer import Harmonizer, build_harmonizer
 from tasks.harmonize import harmonize_image, predict_edit
 from tasks.tensors import to_tensor, to_uint8
@@ -49,8 +51,8 @@ def test_the_edit_hardly_depends_on_the_resolution(model: Harmonizer, scene: tup
     composite, mask = scene
     small = predict_edit(model, composite, mask)
     large = predict_edit(model, composite.repeat(8, axis=0).repeat(8, axis=1), mask.repeat(8, axis=0).repeat(8, axis=1))
-    assert np.abs(small.curves - large.curves).max() < 0.01
-    assert np.abs(small.shading_logits - large.shading_logits).max() < 0.1
+    assert np.abs(small.get(Curves).values - large.get(Curves).values).max() < 0.01
+    assert np.abs(small.get(Shading).logits - large.get(Shading).logits).max() < 0.1
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

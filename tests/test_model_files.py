@@ -14,6 +14,8 @@ from released_models import GRID, KNOTS, read_graph, write_released_model
 
 from attune import model_files
 from attune.model_files import read_model
+from attune.operators.curves import Curves
+from attune.operators.shading import Shading
 from attune.prediction import Predictor, load_predictor, network_inputs
 
 
@@ -44,18 +46,18 @@ def test_an_edit_is_predicted_from_pictures_of_any_size_and_depth(folder: Path, 
     composite, mask = photograph(90, 120, 3), object_mask(90, 120)
     edit = model.predict_edit(composite, mask)
     deep = model.predict_edit(composite.astype(np.uint16) * 257, mask.astype(np.uint16) * 257)
-    assert (edit.curves.shape, edit.shading_logits.shape, edit.shading_limit) == ((3, KNOTS), (GRID, GRID), 1.6)
-    np.testing.assert_allclose(deep.curves, edit.curves, atol=1e-5)
+    assert (edit.get(Curves).values.shape, edit.get(Shading).logits.shape, edit.get(Shading).limit) == ((3, KNOTS), (GRID, GRID), 1.6)
+    np.testing.assert_allclose(deep.get(Curves).values, edit.get(Curves).values, atol=1e-5)
     inputs = network_inputs(composite, mask, None, 32, takes_plate=False)
     batch = model.run({name: np.concatenate([value, value * np.float32(0.5)]) for name, value in inputs.items()})
-    np.testing.assert_allclose(batch[0][0], edit.curves, atol=1e-6)
+    np.testing.assert_allclose(batch[0][0], edit.get(Curves).values, atol=1e-6)
     assert batch[0].shape == (2, 3, KNOTS)
     assert load_predictor(folder) is model
 
 
 def test_threads_share_a_model(folder: Path, photograph: Any, object_mask: Any) -> None:
     model, found = load_predictor(folder), list[np.ndarray]()
-    work = [threading.Thread(target=lambda: found.append(model.predict_edit(photograph(60, 80, 1), object_mask(60, 80)).curves))
+    work = [threading.Thread(target=lambda: found.append(model.predict_edit(photograph(60, 80, 1), object_mask(60, 80)).get(Curves).values))
             for _ in range(8)]
     for thread in work:
         thread.start()

@@ -7,10 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapes import shape_of
+from shapes import edit_of, shape_of
 
 from attune import render
-from attune.render import EditArrays, curve_tables, render_edit, shading_gains
+from attune.operators.curves import Curves, curve_tables
+from attune.operators.operator import EditArrays
+from attune.operators.shading import Shading
+from attune.render import render_edit
 from models.curves import apply_curves
 from models.harmonizer import Edit, ParametricConfig, ParametricHarmonizer, build_harmonizer
 from models.shading import shading_map
@@ -42,16 +45,17 @@ def random_edit(*, seed: int = 0, knots: int = 16, grid: int = 8, shading: str =
     """Curves that bend and logits that swing."""
     rng = np.random.default_rng(seed)
     curves = np.clip(np.linspace(0, 1, knots) ** rng.uniform(0.6, 1.6, (3, 1)) + rng.normal(0, 0.02, (3, knots)), 0, 1)
-    return EditArrays(curves, rng.normal(0, 2.0, (grid, grid)), shading, limit)  # type: ignore[arg-type]
+    return edit_of(curves, rng.normal(0, 2.0, (grid, grid)), shading, limit)  # type: ignore[arg-type]
 
 
 def exact(image: np.ndarray, mask: np.ndarray, edit: EditArrays) -> np.ndarray:
     """The edit in float64, unrounded, by interpolation at every pixel: no tables."""
     white = np.iinfo(image.dtype).max
-    knots = np.linspace(0, 1, edit.curves.shape[1])
-    toned = np.stack([np.interp(image[..., channel] / white, knots, edit.curves[channel]) for channel in range(3)], axis=2) * white
+    curves, shading = edit.get(Curves).values, edit.get(Shading)
+    knots = np.linspace(0, 1, curves.shape[1])
+    toned = np.stack([np.interp(image[..., channel] / white, knots, curves[channel]) for channel in range(3)], axis=2) * white
     gains = shading_map(
-        torch.from_numpy(edit.shading_logits)[None, None], *mask.shape, mode=edit.shading, limit=edit.shading_limit
+        torch.from_numpy(shading.logits)[None, None], *mask.shape, mode=shading.mode, limit=shading.limit
     )[0, 0].numpy()
     alpha = (mask / np.iinfo(mask.dtype).max)[..., None]
     return np.asarray(image + (np.minimum(toned * gains[..., None], white) - image) * alpha)
@@ -78,7 +82,8 @@ def test_results_equal_the_torch_form_within_a_level_of_rounding(form: str) -> N
     assert isinstance(model, ParametricHarmonizer)
     edit = random_edit()
     torch.manual_seed(0)
-    tensors = Edit(torch.from_numpy(edit.curves).float()[None], torch.from_numpy(edit.shading_logits).float()[None, None])
+    curves, logits = torch.from_numpy(edit.get(Curves).values).float(), torch.from_numpy(edit.get(Shading).logits).float()
+    tensors = Edit({"curves": curves[None], "shading": logits[None, None]})
     image, mask = example()
     theirs = to_uint8(model.render(tensors, to_tensor(image), to_tensor(mask)).harmonized)[0]
     ours = render_edit(image, mask, edit_arrays(tensors, model.config))
@@ -93,7 +98,8 @@ def test_the_published_models_curves_are_carried_exactly() -> None:
     knots = torch.rand(1, 3, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     levels = torch.linspace(0, 1, 256, dtype=torch.float64).expand(1, 3, 256)[:, :, None]
     wanted = apply_curves(levels, knots, half_pixel=True)[0, :, 0].numpy() * 255
-    assert curve_tables(edit_arrays(Edit(knots, torch.zeros(1, 1, 16, 16)), config).curves, 256) == pytest.approx(wanted, abs=1e-9)
+    edit = edit_arrays(Edit({"curves": knots, "shading": torch.zeros(1, 1, 16, 16)}), config)
+    assert curve_tables(edit.get(Curves).values, 256) == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -109,13 +115,13 @@ def test_the_background_is_bit_exact(form: str, dtype: type) -> None:
 def test_the_identity_edit_changes_nothing(form: str) -> None:
     for dtype in (np.uint8, np.uint16):
         image, mask = example(dtype=dtype)
-        identity = EditArrays(np.tile(np.linspace(0, 1, 16), (3, 1)), np.zeros((8, 8)), "symmetric", 1.6)
+        identity = edit_of(np.tile(np.linspace(0, 1, 16), (3, 1)), np.zeros((8, 8)), "symmetric", 1.6)
         assert np.array_equal(render_edit(image, mask, identity), image)
 
 
 def test_gains_above_one_saturate_at_white(form: str) -> None:
     image, mask = np.full((20, 20, 3), 250, np.uint8), np.full((20, 20), 255, np.uint8)
-    bright = EditArrays(np.tile([0.0, 1.0], (3, 1)), np.full((2, 2), 9.0), "symmetric", 2.0)
+    bright = edit_of(np.tile([0.0, 1.0], (3, 1)), np.full((2, 2), 9.0), "symmetric", 2.0)
     assert (render_edit(image, mask, bright) == 255).all()
 
 
@@ -150,8 +156,8 @@ def test_both_forms_agree_and_strided_input_is_taken(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(("shading", "limit"), [("symmetric", 1.6), ("darken", 0.4)])
 def test_gains_equal_the_models_shading_map(shading: str, limit: float) -> None:
     edit = random_edit(grid=5, shading=shading, limit=limit)
-    wanted = shading_map(torch.from_numpy(edit.shading_logits)[None, None], 31, 87, mode=edit.shading, limit=limit)[0, 0].numpy()
-    assert shading_gains(edit, 31, 87) == pytest.approx(wanted, abs=1e-12)
+    wanted = shading_map(torch.from_numpy(edit.get(Shading).logits)[None, None], 31, 87, mode=shading, limit=limit)[0, 0].numpy()
+    assert edit.get(Shading).gains(31, 87) == pytest.approx(wanted, abs=1e-12)
 
 
 def test_convention_tables_have_knots_at_both_ends() -> None:
@@ -174,12 +180,12 @@ def test_impossible_inputs_are_named() -> None:
     with pytest.raises(ValueError, match="it must be uint8"):
         render_edit(image, mask, edit, out=np.empty_like(image)[:, ::-1])
     with pytest.raises(ValueError, match="in \\[0, 1\\]"):
-        replace(edit, curves=edit.curves - 0.5)
+        Curves(edit.get(Curves).values - 0.5)
     with pytest.raises(ValueError, match="at least 2 knots"):
-        replace(edit, curves=edit.curves[:, :1])
+        Curves(edit.get(Curves).values[:, :1])
     with pytest.raises(ValueError, match="not all finite"):
-        replace(edit, shading_logits=edit.shading_logits * np.nan)
+        replace(edit.get(Shading), logits=edit.get(Shading).logits * np.nan)
     with pytest.raises(ValueError, match="they must be a grid"):
-        replace(edit, shading_logits=edit.shading_logits[0])
+        replace(edit.get(Shading), logits=edit.get(Shading).logits[0])
     with pytest.raises(ValueError, match="shading_limit"):
-        replace(edit, shading_limit=1e4)
+        replace(edit.get(Shading), limit=1e4)

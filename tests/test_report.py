@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from test_evaluate import AT_48, save_model, save_pairs, silent
 
+from attune.operators.curves import Curves
+from attune.operators.shading import Shading
 from tasks.evaluate import evaluate
 from tasks.evaluation.case_files import read_cases, write_cases
 from tasks.evaluation.eye_sheet import read_eye_pictures
@@ -69,8 +71,8 @@ def test_cases_are_read_back_to_the_last_bit(params: Params, tmp_path: Path) -> 
             assert np.array_equal(getattr(other, name), getattr(case, name)), name
         assert case.edit is not None
         assert other.edit is not None
-        assert np.array_equal(other.edit.curves, case.edit.curves)
-        assert np.array_equal(other.edit.shading_logits, case.edit.shading_logits)
+        assert np.array_equal(other.edit.get(Curves).values, case.edit.get(Curves).values)
+        assert np.array_equal(other.edit.get(Shading).logits, case.edit.get(Shading).logits)
 
 
 @pytest.mark.parametrize("name", ["measures/per_image.parquet", "measures/cases.json", "measures/audit.json", "metrics/evaluate.json"])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from attune.render import EditArrays
+from attune.operators.shading import Shading
 from tasks.evaluation.findings import Estimate, Finding
 from tasks.evaluation.report_page.charts import (
     IntervalRow,
@@ -31,8 +31,8 @@ from tasks.evaluation.report_page.pictures import gain_range, outline, shading_p
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 
 
-def edit_of(logits: np.ndarray, limit: float = 1.6) -> EditArrays:
-    return EditArrays(np.stack([np.linspace(0, 1, 16)] * 3), logits, "symmetric", limit)
+def shading_of(logits: np.ndarray, limit: float = 1.6) -> Shading:
+    return Shading(logits, "symmetric", limit)
 
 
 @given(st.lists(finite, min_size=1, max_size=20), st.booleans())
@@ -109,7 +109,7 @@ def test_the_shading_map_is_amber_where_it_brightens_blue_where_it_darkens_and_c
         (np.full((4, 4), -9.0), lambda pixel: pixel[2] > pixel[0] and pixel[3] == 255),
         (np.zeros((4, 4)), lambda pixel: pixel[3] == 0),
     ):
-        picture = shading_picture(edit_of(logits), mask)
+        picture = shading_picture(shading_of(logits), mask)
         assert (picture.width, picture.height) == (60, 40)
         assert check(decode(picture.uri)[20, 30].astype(int))
 
@@ -118,8 +118,8 @@ def test_gains_are_read_inside_the_mask_alone() -> None:
     logits = np.repeat(np.array([[-9.0, -9.0, 9.0, 9.0]]), 4, axis=0)  # dark on the left, bright on the right
     mask = np.zeros((40, 80), np.uint8)
     mask[:, :8] = 255
-    assert gain_range(edit_of(logits), mask) == pytest.approx((1 / 1.6, 1 / 1.6), rel=1e-3)
-    assert gain_range(edit_of(logits), np.full((40, 80), 255, np.uint8)) == pytest.approx((1 / 1.6, 1.6), rel=1e-3)
+    assert gain_range(shading_of(logits), mask) == pytest.approx((1 / 1.6, 1 / 1.6), rel=1e-3)
+    assert gain_range(shading_of(logits), np.full((40, 80), 255, np.uint8)) == pytest.approx((1 / 1.6, 1.6), rel=1e-3)
 
 
 def test_the_outline_is_the_foregrounds_rim_and_not_the_pictures() -> None:

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from markupsafe import escape
 from PIL import Image
+from shapes import edit_of
 
-from attune.render import EditArrays
 from tasks.evaluation.case_files import Case
 from tasks.evaluation.evaluation_report import BenchmarkReport, Comparison, Leaderboard, LeaderboardRow, RealReport, Report
 from tasks.evaluation.findings import Estimate, Finding
@@ -54,7 +54,7 @@ def make_case(scored: Scored | Changed, label: str, *, parametric: bool = True) 
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[20:40, 20:60] = 255
     curves = np.stack([np.linspace(0, 1, 16) ** power for power in (0.8, 1.0, 1.2)])
-    edit = EditArrays(curves, np.linspace(-1, 1, 16).reshape(4, 4), "symmetric", 1.6) if parametric else None
+    edit = edit_of(curves, np.linspace(-1, 1, 16).reshape(4, 4), "symmetric", 1.6) if parametric else None
     return Case(label, scored, flat(RED), mask, flat(GREEN), flat(BLUE) if isinstance(scored, Scored) else None, edit)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from attune.edits import read_edit, write_edit
 from attune.files import read_json, write_bytes, write_json
 from attune.images import encode_png, read_image, read_mask
-from attune.render import EditArrays
+from attune.operators.operator import EditArrays
 from tasks.evaluation.measurements import Changed, Scored
 
 LIST, FOLDER = "cases.json", "cases"

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from attune.images import resize_image
-from attune.render import EditArrays
+from attune.operators.operator import EditArrays
 from models.harmonizer import Harmonizer, ParametricHarmonizer
 from tasks.evaluation.case_files import Case
 from tasks.evaluation.measurements import HARMONIZED, Changed, Scored

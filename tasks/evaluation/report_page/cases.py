@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from attune.operators.curves import Curves
+from attune.operators.shading import Shading
 from tasks.evaluation.case_files import Case
 from tasks.evaluation.measurements import COMPOSITE, HARMONIZED, Changed, Scored
 from tasks.evaluation.report_page.charts import tone_curves
@@ -28,14 +30,15 @@ def case_view(case: Case, pictures: Sequence[Picture], name: str, place: int, ot
         "id": name, "number": place, "label": case.label, "key": row["key"], "pictures": pictures, "alts": _alts(row),
         "ratio": round(pictures[0].height / pictures[0].width, 4), "start": _middle(case.mask),
         "pairs": [pair for pair in PAIRS if shown.issuperset(pair)],
-        "numbers": _numbers(case.measured, other), "facts": _facts(case.measured), "curves": None,
+        "numbers": _numbers(case.measured, other), "facts": _facts(case.measured), "curves": None, "shading": None, "steps": [],
     }
     if case.edit is not None:
-        limit = case.edit.shading_limit
-        view |= {
-            "curves": tone_curves(case.edit.curves), "shading": shading_picture(case.edit, case.mask),
-            "gains": gain_range(case.edit, case.mask), "limits": (min(limit, 1 / limit), max(limit, 1 / limit)),
-        }
+        view["steps"] = [step.describe() for step in case.edit.steps]
+        if (curves := case.edit.find(Curves)) is not None:
+            view["curves"] = tone_curves(curves.values)
+        if (shading := case.edit.find(Shading)) is not None:
+            limits = min(shading.limit, 1 / shading.limit), max(shading.limit, 1 / shading.limit)
+            view |= {"shading": shading_picture(shading, case.mask), "gains": gain_range(shading, case.mask), "limits": limits}
     return view
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from attune.images import encode_jpeg, encode_png, shrink_to
-from attune.render import EditArrays, shading_gains
+from attune.operators.shading import Shading
 from tasks.evaluation.case_files import Case
 
 BUDGET = 7_000_000  # characters of data URIs: with texts and charts the page stays under 10 MB
@@ -59,13 +59,13 @@ def encode_sheet(name: str, sheet: UInt8[np.ndarray, "H W 3"]) -> Picture:
     return Picture(name, _uri("jpeg", encode_jpeg(image, SHEET_QUALITY)), image.shape[1], image.shape[0])
 
 
-def shading_picture(edit: EditArrays, mask: UInt8[np.ndarray, "H W"]) -> Picture:
+def shading_picture(shading: Shading, mask: UInt8[np.ndarray, "H W"]) -> Picture:
     """The shading map: amber where the image gets lighter, blue where darker, clear where nothing changes; the mask's outline in grey.
 
     The colour is full where the gain is at the model's limit, and its strength grows with the gain's logarithm.
     """
     small = shrink_to(mask, MAP_SIDE)
-    stops = np.log(shading_gains(edit, *small.shape)) / abs(math.log(edit.shading_limit))
+    stops = np.log(shading.gains(*small.shape)) / abs(math.log(shading.limit))
     pixels = np.zeros((*small.shape, 4), np.uint8)
     pixels[..., :3] = np.where(stops[..., None] > 0, BRIGHTER, DARKER)
     pixels[..., 3] = np.rint(255 * np.clip(np.abs(stops), 0, 1))
@@ -75,10 +75,10 @@ def shading_picture(edit: EditArrays, mask: UInt8[np.ndarray, "H W"]) -> Picture
     return Picture("shading", _uri("png", buffer.getvalue()), small.shape[1], small.shape[0])
 
 
-def gain_range(edit: EditArrays, mask: UInt8[np.ndarray, "H W"]) -> tuple[float, float]:
+def gain_range(shading: Shading, mask: UInt8[np.ndarray, "H W"]) -> tuple[float, float]:
     """The smallest and the largest gain inside the mask."""
     small = shrink_to(mask, MAP_SIDE)
-    gains: Float[np.ndarray, " N"] = shading_gains(edit, *small.shape)[small >= small.max()]
+    gains: Float[np.ndarray, " N"] = shading.gains(*small.shape)[small >= small.max()]
     return float(gains.min()), float(gains.max())
 
 
