@@ -1,7 +1,7 @@
 """Mining at scale: time and peak memory for 1,000 to 100,000 foregrounds and as many backgrounds, and composites rendered per second.
 
 `python -m benchmarks.mining`; each size is measured in a fresh process, so that its peak memory is its own. As many composites are asked
-for as there are objects. search: candidates, quotas and placement, on arrays. plan: all that plan_mine does after the photographs are
+for as there are objects. search: possible pairs, quotas and placement, on arrays. plan: all that plan_mine does after the photographs are
 analysed, from rows of the index to the written recipes. The ratio is the search's time per composite at 1,000 over that at 100,000: 1 is
 linear growth; n log n gives log 1,000 / log 100,000 = 0.6, which is the target (and all pairs would give 0.01). mining_plan: the same of
 the plan. mining_memory: 4 GiB over the plan's peak at 100,000.
@@ -26,7 +26,7 @@ from benchmarks.harness import close, print_machine
 from tasks.index import write_table
 from tasks.mining.compositing import Box, Contact, Placement
 from tasks.mining.gap import Appearance, difficulty_bins, tercile_edges
-from tasks.mining.pairing import Objects, find_candidates
+from tasks.mining.pairing import Objects, find_possible_pairs
 from tasks.mining.placement import place_foreground
 from tasks.mining.quotas import choose_pairs, quota_counts
 from tasks.mining.recipe_plan import pair_objects
@@ -80,12 +80,12 @@ def search(count: int, params: Params) -> Cost:
     objects, relations = synthetic_objects(count, 1), np.eye(NUM_LABELS, dtype=np.float32)
     start = time.process_time()
     rng = np.random.default_rng(1)
-    candidates = find_candidates(objects, relations, mine=mine, num_wanted=count, rng=rng)
-    bins = difficulty_bins(candidates.gap, tercile_edges(candidates.gap))
+    possible = find_possible_pairs(objects, relations, mine=mine, num_wanted=count, rng=rng)
+    bins = difficulty_bins(possible.gap, tercile_edges(possible.gap))
     counts = quota_counts(count, [mine.quotas.easy, mine.quotas.medium, mine.quotas.hard])
-    chosen = choose_pairs(candidates, bins, counts=counts, mine=mine, rng=rng)
+    chosen = choose_pairs(possible, bins, counts=counts, mine=mine, rng=rng)
     for position in chosen:
-        place_foreground(objects, int(candidates.background[position]), int(candidates.foreground[position]), mine=mine, rng=rng)
+        place_foreground(objects, int(possible.background[position]), int(possible.foreground[position]), mine=mine, rng=rng)
     return Cost(time.process_time() - start, _peak_mib(), int(chosen.size))
 
 

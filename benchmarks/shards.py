@@ -21,7 +21,7 @@ from attune.images import encode_jpeg, resize_image
 from benchmarks.harness import close, measure, print_machine, print_table
 from models.lut import apply_lut
 from models.syconet import SycoNet, SycoNetConfig
-from tasks.augmentation.candidates import predict_tables
+from tasks.augmentation.draws import predict_tables
 from tasks.lut_kernel import apply_lut_uint8
 from tasks.sample import Pair
 from tasks.seeds import derive_seed

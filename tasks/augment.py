@@ -19,8 +19,8 @@ from jaxtyping import UInt8
 
 from attune.images import read_image, read_mask, resize_image
 from attune.unit_keys import unit_key
-from tasks.augmentation.candidates import HardCases, draw_candidates, harmonizer_digest
 from tasks.augmentation.domains import UNION, SycoNets, checkpoint_digests
+from tasks.augmentation.draws import HardCases, draw_composites, harmonizer_digest
 from tasks.index import read_index
 from tasks.kept_shards import find_kept_shard, record_shard
 from tasks.params import Params, key_params
@@ -248,13 +248,13 @@ def _augmented(params: Params, jobs: Sequence[Row]) -> Iterator[tuple[Pair, dict
     syconets, targets = SycoNets(params), _Targets(params)
     hardest = HardCases(params) if params.augment.harmonizer is not None else None
     by_target = [list(same) for _, same in groupby(jobs, key=lambda row: (row["target_path"], row["mask_path"]))]
-    num_at_once = max(1, TABLES_AT_ONCE // max(params.augment.copies, params.augment.candidates))
+    num_at_once = max(1, TABLES_AT_ONCE // max(params.augment.copies, params.augment.draws))
     for first in range(0, len(by_target), num_at_once):
         batch = by_target[first : first + num_at_once]
         photographs = [targets.read(rows[0]) for rows in batch]
-        drawn = draw_candidates(params, syconets, [rows[0] for rows in batch], photographs)
-        for rows, (target, mask), candidates in zip(batch, photographs, drawn, strict=True):
-            kept = candidates if hardest is None else hardest.keep(candidates, target, mask, most=params.augment.copies)
+        drawn = draw_composites(params, syconets, [rows[0] for rows in batch], photographs)
+        for rows, (target, mask), draws in zip(batch, photographs, drawn, strict=True):
+            kept = draws if hardest is None else hardest.keep(draws, target, mask, most=params.augment.copies)
             for row in rows:
                 chosen = kept[row["copy"]]
                 yield _pair(row, "augmented", (chosen.composite, mask, target)), {**chosen.about, "copy": row["copy"]}

@@ -168,7 +168,7 @@ class Mine(Section):
     weights: FitWeights
     min_semantic: Share
     min_fit: Share
-    candidates: Count
+    neighbours: Count
     temperature: Positive
     max_per_foreground: Count
     max_per_background: Count
@@ -206,7 +206,7 @@ class Syconet(Section):
 class Augment(Section):
     photographs: bool
     copies: Natural
-    candidates: Count
+    draws: Count
     harmonizer: Path | None
     size: Side
     jpeg_quality: Quality
@@ -215,10 +215,10 @@ class Augment(Section):
 
     @model_validator(mode="after")
     def _hard_cases_can_be_chosen(self) -> "Augment":
-        if (self.candidates > 1) != (self.harmonizer is not None):
-            raise ValueError(f"candidates is {self.candidates} with harmonizer {self.harmonizer}: over 1 needs a harmonizer, 1 needs none")
-        if 1 < self.candidates < self.copies:
-            raise ValueError(f"candidates ({self.candidates}) must not be fewer than copies ({self.copies})")
+        if (self.draws > 1) != (self.harmonizer is not None):
+            raise ValueError(f"draws is {self.draws} with harmonizer {self.harmonizer}: over 1 needs a harmonizer, 1 needs none")
+        if 1 < self.draws < self.copies:
+            raise ValueError(f"draws ({self.draws}) must not be fewer than copies ({self.copies})")
         return self
 
 

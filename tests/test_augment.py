@@ -260,7 +260,7 @@ def test_hard_cases_are_chosen_told_and_byte_equal_in_two_runs(params: Params) -
     config = shape_of(num_knots=4, shading_limit=1.5, plate=False, encoder_size=32)
     save_harmonizer(Path("harmonizer"), build_harmonizer(config), config, {})
     values = params.model_dump(mode="json")
-    values["augment"] |= {"candidates": 6, "harmonizer": "harmonizer"}
+    values["augment"] |= {"draws": 6, "harmonizer": "harmonizer"}
     hard = Params.model_validate(values)
     run(hard)
     first, found = contents(hard.paths.shards), [facts for pair, facts in samples(hard, "train") if pair.kind == "augmented"]

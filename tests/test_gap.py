@@ -59,6 +59,6 @@ def test_terciles_part_the_gaps_into_thirds() -> None:
 
 def test_hard_means_as_hard_as_the_hardest_third_of_enough_real_composites() -> None:
     rng = np.random.default_rng(4)
-    candidates, brought = rng.gamma(4.0, 1.0, 3000), rng.gamma(2.0, 1.0, 300)
-    assert np.bincount(difficulty_bins(brought, difficulty_edges(candidates, brought))).tolist() == [100, 100, 100]
-    assert difficulty_edges(candidates, brought[:49]) == difficulty_edges(candidates, brought[:0]) == tercile_edges(candidates)
+    possible, brought = rng.gamma(4.0, 1.0, 3000), rng.gamma(2.0, 1.0, 300)
+    assert np.bincount(difficulty_bins(brought, difficulty_edges(possible, brought))).tolist() == [100, 100, 100]
+    assert difficulty_edges(possible, brought[:49]) == difficulty_edges(possible, brought[:0]) == tercile_edges(possible)

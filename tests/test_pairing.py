@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.mining.gap import Appearance, difficulty_bins, tercile_edges
-from tasks.mining.pairing import UNNAMED, Candidates, Objects, find_candidates, label_relations, score_components
+from tasks.mining.pairing import UNNAMED, Objects, PossiblePairs, find_possible_pairs, label_relations, score_components
 from tasks.mining.placement import place_foreground, place_natural
 from tasks.mining.quotas import choose_pairs, quota_counts
 from tasks.params import Mine, Params
@@ -41,14 +41,14 @@ def relations_of(num_labels: int = 3) -> np.ndarray:
     return np.eye(num_labels, dtype=np.float32)
 
 
-def candidates_of(objects: Objects, mine: Mine, wanted: int, seed: int = 1) -> Candidates:
-    return find_candidates(objects, relations_of(), mine=mine, num_wanted=wanted, rng=np.random.default_rng(seed))
+def possible_of(objects: Objects, mine: Mine, wanted: int, seed: int = 1) -> PossiblePairs:
+    return find_possible_pairs(objects, relations_of(), mine=mine, num_wanted=wanted, rng=np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("mode", ["mined", "pih_random"])
 def test_no_pair_comes_from_one_photograph_and_no_background_is_a_rejected_one(mode: str, mine: Mine) -> None:
     objects = make_objects(200)
-    found = candidates_of(objects, mine.model_copy(update={"mode": mode}), 100)
+    found = possible_of(objects, mine.model_copy(update={"mode": mode}), 100)
     assert found.background.size > 500
     assert (objects.group[found.background] != objects.group[found.foreground]).all()
     assert objects.is_background[found.background].all()
@@ -56,7 +56,7 @@ def test_no_pair_comes_from_one_photograph_and_no_background_is_a_rejected_one(m
 
 def test_a_cut_off_object_is_only_paired_where_one_was_cut_off_at_the_same_sides(mine: Mine) -> None:
     objects = make_objects(300)
-    found = candidates_of(objects, mine, 200)
+    found = possible_of(objects, mine, 200)
     assert not (objects.contact[found.foreground] & ~objects.contact[found.background]).any()
 
 
@@ -66,7 +66,7 @@ def test_no_object_becomes_a_sliver(mode: str, mine: Mine) -> None:
     flat = np.arange(200) % 2 == 0
     objects.source_box[flat, 3] = objects.source_box[flat, 1] + 6.0  # 6 px tall: fitted into a box, nothing would be left of them
     mine = mine.model_copy(update={"mode": mode})
-    found = candidates_of(objects, mine, 100)
+    found = possible_of(objects, mine, 100)
     assert found.background.size > 50
     for background, foreground in zip(found.background, found.foreground, strict=True):
         target = place_foreground(objects, int(background), int(foreground), mine=mine, rng=np.random.default_rng(0)).target
@@ -75,14 +75,14 @@ def test_no_object_becomes_a_sliver(mode: str, mine: Mine) -> None:
 
 def test_hopeless_gaps_are_left_out(mine: Mine) -> None:
     objects = make_objects(200)
-    found = candidates_of(objects, mine.model_copy(update={"max_lightness_gap": 5.0}), 100)
+    found = possible_of(objects, mine.model_copy(update={"max_lightness_gap": 5.0}), 100)
     assert np.abs(objects.foreground.mean[found.foreground, 0] - objects.ring.mean[found.background, 0]).max() <= 5.0
 
 
 def test_quotas_are_met_to_one_and_no_cap_is_broken(mine: Mine) -> None:
     objects = make_objects(300)
     limited = mine.model_copy(update={"max_per_foreground": 4, "max_per_background": 3})
-    found = candidates_of(objects, limited, 400)
+    found = possible_of(objects, limited, 400)
     bins = difficulty_bins(found.gap, tercile_edges(found.gap))
     counts = quota_counts(400, [0.3, 0.4, 0.3])
     chosen = choose_pairs(found, bins, counts=counts, mine=limited, rng=np.random.default_rng(2))
@@ -96,28 +96,28 @@ def test_quotas_are_met_to_one_and_no_cap_is_broken(mine: Mine) -> None:
 def test_caps_that_leave_too_little_give_fewer_pairs_instead_of_failing(mine: Mine) -> None:
     objects = make_objects(20)
     limited = mine.model_copy(update={"max_per_foreground": 1, "max_per_background": 1})
-    found = candidates_of(objects, limited, 500)
+    found = possible_of(objects, limited, 500)
     chosen = choose_pairs(found, np.zeros(found.gap.size, np.int64), counts=[500], mine=limited, rng=np.random.default_rng(2))
     assert 0 < chosen.size <= 20
 
 
-def test_no_candidates_give_no_pairs(mine: Mine) -> None:
+def test_no_possible_pairs_give_no_pairs(mine: Mine) -> None:
     objects = replace(make_objects(6), group=np.zeros(6, np.int64))
-    found = candidates_of(objects, mine, 10)
+    found = possible_of(objects, mine, 10)
     assert found.background.size == 0
     assert choose_pairs(found, np.zeros(0, np.int64), counts=[3, 4, 3], mine=mine, rng=np.random.default_rng(0)).size == 0
 
 
 def test_pairs_that_the_labels_speak_for_are_taken_first(mine: Mine) -> None:
     objects = make_objects(200)
-    found = candidates_of(objects, mine, 60)
+    found = possible_of(objects, mine, 60)
     chosen = choose_pairs(found, np.zeros(found.gap.size, np.int64), counts=[60], mine=mine, rng=np.random.default_rng(0))
     assert found.fits[chosen].all()
     assert not found.fits.all()
 
 
 def test_a_low_temperature_takes_better_fits_than_a_high_one(mine: Mine) -> None:
-    found = candidates_of(make_objects(300), mine, 100)
+    found = possible_of(make_objects(300), mine, 100)
     means = []
     for temperature in (0.05, 50.0):
         warmed = mine.model_copy(update={"temperature": temperature})
@@ -128,7 +128,7 @@ def test_a_low_temperature_takes_better_fits_than_a_high_one(mine: Mine) -> None
 
 def test_the_same_seed_gives_the_same_pairs_and_another_seed_others(mine: Mine) -> None:
     objects = make_objects(200)
-    first, again, other = (candidates_of(objects, mine, 30, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (possible_of(objects, mine, 30, seed=seed) for seed in (1, 1, 2))
     assert (first.foreground == again.foreground).all()
     assert first.background.tolist() != other.background.tolist()
 

@@ -97,19 +97,19 @@ def appearance(rows: Sequence[Mapping[str, Any]], *, prefix: str) -> Appearance:
 
 
 def tercile_edges(gaps: Float[np.ndarray, " M"]) -> tuple[float, float]:
-    """The gaps that part the candidate pairs into easy, medium and hard; (0, 0) if there are none."""
+    """The gaps that part the possible pairs into easy, medium and hard; (0, 0) if there are none."""
     if gaps.size == 0:
         return 0.0, 0.0
     low, high = np.quantile(gaps.astype(np.float64), [1 / 3, 2 / 3])
     return float(low), float(high)
 
 
-def difficulty_edges(candidates: Float[np.ndarray, " M"], brought: Float[np.ndarray, " B"]) -> tuple[float, float]:
+def difficulty_edges(possible: Float[np.ndarray, " M"], brought: Float[np.ndarray, " B"]) -> tuple[float, float]:
     """The gaps that part easy from medium and medium from hard: terciles of real composites that the user brought, if there are enough.
 
-    So mined composites get the difficulties of genuine ones in the quotas' shares. Without them the candidate pairs' own terciles part.
+    So mined composites get the difficulties of genuine ones in the quotas' shares. Without them the possible pairs' own terciles part.
     """
-    return tercile_edges(brought if brought.size >= _ENOUGH_BROUGHT else candidates)
+    return tercile_edges(brought if brought.size >= _ENOUGH_BROUGHT else possible)
 
 
 def difficulty_bins(gaps: Float[np.ndarray, " M"], edges: tuple[float, float]) -> Int[np.ndarray, " M"]:

@@ -30,7 +30,7 @@ _HALF = 128  # a mask value from here on is foreground
 _PHOTOGRAPHS_PER_UNIT = 64  # analysed between two saves of the resumable state
 # What the analysis of an object does not depend on; all other params of the section are part of its key.
 _LATER = {
-    "num_composites", "mode", "max_upsampling", "max_lightness_gap", "max_colour_gap", "weights", "min_semantic", "min_fit", "candidates",
+    "num_composites", "mode", "max_upsampling", "max_lightness_gap", "max_colour_gap", "weights", "min_semantic", "min_fit", "neighbours",
     "temperature", "max_per_foreground", "max_per_background", "quotas", "rescale", "choke", "feather_sigma", "jitter", "jpeg_quality",
     "shard_size", "num_workers", "unnamed_labels", "plate_folder",
 }

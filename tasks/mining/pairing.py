@@ -1,7 +1,7 @@
 """Which foreground could go onto which background: neighbours in an index, scored.
 
 Never all pairs: each background that is needed asks k-d trees (one per label, one over everything) for a few neighbours in place, size
-and aspect. Memory grows with the objects plus the candidates; time with n log n of the objects plus the composites asked for.
+and aspect. Memory grows with the objects plus the possible pairs; time with n log n of the objects plus the composites asked for.
 """
 
 from collections.abc import Iterable
@@ -25,8 +25,8 @@ _TOLERANCES = np.array([0.25, 0.10, 0.50, 0.35])
 _RELATED = 0.5  # a label that only occurs together with the removed one counts at most this much
 _OVERHANG = 1.25  # a mined foreground may be this much wider or taller than the box of the removed object
 _LEAST_SHARE = 0.01  # of the frame, covered by the pasted object: less is a sliver, of which choke and feather leave a few pixels or none
-_CHUNK = 1024  # backgrounds whose candidates are scored at a time: bounds the memory
-_SPARE = 1.5  # backgrounds asked for candidates, per composite wanted
+_CHUNK = 1024  # backgrounds whose possible pairs are scored at a time: bounds the memory
+_SPARE = 1.5  # backgrounds asked for possible pairs, per composite wanted
 _LEAST_DRAWN = 64  # and this many more, so that a handful of composites has a choice
 
 
@@ -52,7 +52,7 @@ class Objects:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class PossiblePairs:
     """M pairs that could be pasted, sorted by background. `background` and `foreground` are positions in Objects.
 
     fits: whether labels and score speak for the pair (always, in mode `pih_random`).
@@ -64,8 +64,8 @@ class Candidates:
     score: Float32[np.ndarray, " M"]
     gap: Float32[np.ndarray, " M"]
 
-    def __getitem__(self, chosen: Positions) -> "Candidates":
-        return Candidates(**{name: column[chosen] for name, column in vars(self).items()})
+    def __getitem__(self, chosen: Positions) -> "PossiblePairs":
+        return PossiblePairs(**{name: column[chosen] for name, column in vars(self).items()})
 
 
 def label_relations(
@@ -93,9 +93,9 @@ def label_relations(
     return relations
 
 
-def find_candidates(
+def find_possible_pairs(
     objects: Objects, relations: Float32[np.ndarray, "L L"], *, mine: Mine, num_wanted: int, rng: np.random.Generator
-) -> Candidates:
+) -> PossiblePairs:
     """Scored pairs for as many randomly drawn backgrounds as `num_wanted` composites need, those with a named object first.
 
     Left out: pairs within one photograph, gaps that are hopeless, objects that would become slivers, and, in mode `mined`, objects that
@@ -105,9 +105,9 @@ def find_candidates(
     named_first = np.argsort(objects.label[drawn] == UNNAMED, kind="stable")
     drawn = np.sort(drawn[named_first][: int(num_wanted * _SPARE) + _LEAST_DRAWN])
     neighbours = _random_neighbours if mine.mode == "pih_random" else _near_neighbours
-    parts = [_score(objects, relations, *pairs, mine=mine) for pairs in neighbours(objects, drawn, mine.candidates, rng)]
+    parts = [_score(objects, relations, *pairs, mine=mine) for pairs in neighbours(objects, drawn, mine.neighbours, rng)]
     columns = {name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])} if parts else vars(_empty())
-    return Candidates(**columns)[np.lexsort((columns["foreground"], columns["background"]))]
+    return PossiblePairs(**columns)[np.lexsort((columns["foreground"], columns["background"]))]
 
 
 def paste_scale(objects: Objects, background: Positions, foreground: Positions, mode: str) -> Float[np.ndarray, " M"]:
@@ -182,7 +182,7 @@ def _random_neighbours(
 
 def _score(
     objects: Objects, relations: Float32[np.ndarray, "L L"], background: Positions, foreground: Positions, *, mine: Mine
-) -> Candidates:
+) -> PossiblePairs:
     keep = objects.group[background] != objects.group[foreground]
     scale = paste_scale(objects, background, foreground, mine.mode)
     keep &= _pasted_share(objects, background, foreground, scale) >= _LEAST_SHARE
@@ -199,7 +199,7 @@ def _score(
         fit = score_components(objects, relations, background, foreground)
         score = fit @ weights
         fits = (fit[:, 0] >= mine.min_semantic) & (score >= mine.min_fit * weights.sum())
-    return Candidates(background, foreground, fits, score.astype(np.float32), gap_size(components).astype(np.float32))
+    return PossiblePairs(background, foreground, fits, score.astype(np.float32), gap_size(components).astype(np.float32))
 
 
 def _sides(objects: Objects, chosen: Positions) -> Float32[np.ndarray, "M 2"]:
@@ -217,6 +217,6 @@ def _pasted_share(
     return shares
 
 
-def _empty() -> Candidates:
+def _empty() -> PossiblePairs:
     nothing = np.zeros(0, np.int64)
-    return Candidates(nothing, nothing, nothing.astype(bool), nothing.astype(np.float32), nothing.astype(np.float32))
+    return PossiblePairs(nothing, nothing, nothing.astype(bool), nothing.astype(np.float32), nothing.astype(np.float32))

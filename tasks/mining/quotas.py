@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from tasks.mining.pairing import Candidates, Positions
+from tasks.mining.pairing import Positions, PossiblePairs
 from tasks.params import Mine
 
 
@@ -19,20 +19,20 @@ def quota_counts(num_wanted: int, shares: Sequence[float]) -> list[int]:
 
 
 def choose_pairs(
-    candidates: Candidates, bins: Positions, *, counts: Sequence[int], mine: Mine, rng: np.random.Generator
+    possible: PossiblePairs, bins: Positions, *, counts: Sequence[int], mine: Mine, rng: np.random.Generator
 ) -> Int[np.ndarray, " K"]:
-    """Positions of the chosen candidates, at most `counts[bin]` of each bin; fewer where the caps leave no more.
+    """Positions of the chosen ones, at most `counts[bin]` of each bin; fewer where the caps leave no more.
 
     Round by round each background, in random order, takes one foreground: its bin in proportion to what is still wanted, then within
     the bin by exp(score / temperature). No pair is taken twice, and no object more often than its cap. Pairs that do not fit only fill
     what the others leave over.
     """
-    if candidates.background.size == 0:
+    if possible.background.size == 0:
         return np.zeros(0, np.int64)
-    starts = np.flatnonzero(np.diff(candidates.background, prepend=-1))
-    spans = np.stack([starts, np.append(starts[1:], candidates.background.size)], axis=1)
-    state = _Choice(candidates, bins, mine, wanted=np.array(counts, np.int64))
-    for allowed in (candidates.fits, ~candidates.fits):
+    starts = np.flatnonzero(np.diff(possible.background, prepend=-1))
+    spans = np.stack([starts, np.append(starts[1:], possible.background.size)], axis=1)
+    state = _Choice(possible, bins, mine, wanted=np.array(counts, np.int64))
+    for allowed in (possible.fits, ~possible.fits):
         if allowed.any():
             state.fill(spans, allowed, rng)
     return np.array(state.chosen, np.int64)
@@ -41,11 +41,11 @@ def choose_pairs(
 class _Choice:
     """What has been chosen so far, and what the caps and quotas still allow."""
 
-    def __init__(self, candidates: Candidates, bins: Positions, mine: Mine, *, wanted: Int[np.ndarray, " K"]) -> None:
-        self.candidates, self.bins, self.mine, self.wanted = candidates, bins, mine, wanted
-        self.foreground_uses = np.zeros(int(candidates.foreground.max(initial=0)) + 1, np.int64)
-        self.background_uses = np.zeros(int(candidates.background.max(initial=0)) + 1, np.int64)
-        self.free = np.ones(candidates.background.size, bool)
+    def __init__(self, possible: PossiblePairs, bins: Positions, mine: Mine, *, wanted: Int[np.ndarray, " K"]) -> None:
+        self.possible, self.bins, self.mine, self.wanted = possible, bins, mine, wanted
+        self.foreground_uses = np.zeros(int(possible.foreground.max(initial=0)) + 1, np.int64)
+        self.background_uses = np.zeros(int(possible.background.max(initial=0)) + 1, np.int64)
+        self.free = np.ones(possible.background.size, bool)
         self.chosen: list[int] = []
 
     def fill(self, spans: Int[np.ndarray, "B 2"], allowed: Bool[np.ndarray, " M"], rng: np.random.Generator) -> None:
@@ -60,16 +60,16 @@ class _Choice:
 
     def _take_one(self, span: Int[np.ndarray, "2"], allowed: Bool[np.ndarray, " M"], rng: np.random.Generator) -> bool:
         inside = np.arange(span[0], span[1])
-        background = self.candidates.background[span[0]]
+        background = self.possible.background[span[0]]
         if self.background_uses[background] >= self.mine.max_per_background:
             return False
-        usable = self.foreground_uses[self.candidates.foreground[inside]] < self.mine.max_per_foreground
+        usable = self.foreground_uses[self.possible.foreground[inside]] < self.mine.max_per_foreground
         inside = inside[usable & allowed[inside] & self.free[inside] & (self.wanted[self.bins[inside]] > 0)]
         if inside.size == 0:
             return False
-        picked = _pick(inside, self.candidates.score, self.bins, wanted=self.wanted, temperature=self.mine.temperature, rng=rng)
+        picked = _pick(inside, self.possible.score, self.bins, wanted=self.wanted, temperature=self.mine.temperature, rng=rng)
         self.free[picked] = False
-        self.foreground_uses[self.candidates.foreground[picked]] += 1
+        self.foreground_uses[self.possible.foreground[picked]] += 1
         self.background_uses[background] += 1
         self.wanted[self.bins[picked]] -= 1
         self.chosen.append(picked)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float32
 
 from tasks.mining.foregrounds import Reason
 from tasks.mining.gap import DIFFICULTIES, GAP_NAMES, appearance, difficulty_bins, difficulty_edges, gap_components
-from tasks.mining.pairing import SCORE_NAMES, UNNAMED, Candidates, Objects, find_candidates, label_relations, score_components
+from tasks.mining.pairing import SCORE_NAMES, UNNAMED, Objects, PossiblePairs, find_possible_pairs, label_relations, score_components
 from tasks.mining.placement import place_foreground, place_natural
 from tasks.mining.quotas import choose_pairs, quota_counts
 from tasks.mining.recipes import ORIGIN, placement_columns
@@ -25,7 +25,7 @@ def pair_objects(rows: Sequence[Row], analysed: Sequence[Row], params: Params, *
     """The recipes: for each split its share of composites, from its own photographs only.
 
     analysed: the ANALYSIS row of each of `rows`. brought: gaps of real composites that the user brought; the bounds between easy, medium
-    and hard are theirs where there are enough, else those of the candidate pairs of all splits: "hard" means one thing everywhere.
+    and hard are theirs where there are enough, else those of the possible pairs of all splits: "hard" means one thing everywhere.
     """
     mine = params.mine
     labels = sorted({row["label"] for row in rows if _named(row["label"], mine)})
@@ -38,16 +38,16 @@ def pair_objects(rows: Sequence[Row], analysed: Sequence[Row], params: Params, *
     usable = [(row, found) for row, found in zip(rows, analysed, strict=True) if is_usable(found)]
     parts = {split: [pair for pair in usable if pair[0]["split"] == split] for split in SPLITS}
     objects = {split: _objects(pairs, groups, numbers) for split, pairs in parts.items() if pairs}
-    candidates = {
-        split: find_candidates(
+    possible = {
+        split: find_possible_pairs(
             found, relations, mine=mine, num_wanted=num_wanted(split, mine),
             rng=numpy_generator(params.seed, "mine", "candidates", split),
         )
         for split, found in objects.items()
     }
-    edges = difficulty_edges(np.concatenate([found.gap for found in candidates.values()]), brought)
+    edges = difficulty_edges(np.concatenate([found.gap for found in possible.values()]), brought)
     recipes = []
-    for split, found in candidates.items():
+    for split, found in possible.items():
         bins = difficulty_bins(found.gap, edges)
         chosen = _choose(found, bins, split, params)
         measured = _measured(objects[split], relations, found[chosen], mine)
@@ -69,13 +69,13 @@ def num_wanted(split: str, mine: Mine) -> int:
     return mine.num_composites if split == "train" else max(1, round(_HELD_OUT_SHARE * mine.num_composites))
 
 
-def _choose(candidates: Candidates, bins: np.ndarray, split: str, params: Params) -> np.ndarray:
+def _choose(possible: PossiblePairs, bins: np.ndarray, split: str, params: Params) -> np.ndarray:
     mine, wanted = params.mine, num_wanted(split, params.mine)
     rng = numpy_generator(params.seed, "mine", "choice", split)
     if mine.mode == "pih_random":  # the paper has no quotas: any difficulty is taken as it comes
-        return choose_pairs(candidates, np.zeros_like(bins), counts=[wanted], mine=mine, rng=rng)
+        return choose_pairs(possible, np.zeros_like(bins), counts=[wanted], mine=mine, rng=rng)
     counts = quota_counts(wanted, [getattr(mine.quotas, name) for name in DIFFICULTIES])
-    return choose_pairs(candidates, bins, counts=counts, mine=mine, rng=rng)
+    return choose_pairs(possible, bins, counts=counts, mine=mine, rng=rng)
 
 
 def _recipe(key: str, objects_rows: Sequence[tuple[Row, Row]], objects: Objects, pair: tuple[int, int], *, params: Params) -> Row:
@@ -101,7 +101,7 @@ def _recipe(key: str, objects_rows: Sequence[tuple[Row, Row]], objects: Objects,
     }
 
 
-def _measured(objects: Objects, relations: Float32[np.ndarray, "L L"], pairs: Candidates, mine: Mine) -> dict[str, list[Any]]:
+def _measured(objects: Objects, relations: Float32[np.ndarray, "L L"], pairs: PossiblePairs, mine: Mine) -> dict[str, list[Any]]:
     """Components of gap and score of each pair, and why it was allowed, as columns of RECIPES."""
     gaps = gap_components(objects.foreground[pairs.foreground], objects.ring[pairs.background])
     scores = score_components(objects, relations, pairs.background, pairs.foreground)

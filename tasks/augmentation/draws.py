@@ -21,23 +21,23 @@ from tasks.tensors import to_tensor
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Draw:
     """A composite of a photograph, and what it was made by (provenance, as it stands in a sample's JSON)."""
 
     composite: Image
     about: dict[str, Any]
 
 
-def draw_candidates(
+def draw_composites(
     params: Params, syconets: SycoNets, rows: Sequence[Row], photographs: Sequence[tuple[Image, Mask]]
-) -> list[list[Candidate]]:
-    """For each row of the index, `augment.candidates` composites of its photograph, or `augment.copies` if that is more.
+) -> list[list[Draw]]:
+    """For each row of the index, `augment.draws` composites of its photograph, or `augment.copies` if that is more.
 
-    Candidate k of a photograph has the same seed whatever else is drawn. Backgrounds are the photograph's, bit for bit.
+    Draw k of a photograph has the same seed whatever else is drawn. Backgrounds are the photograph's, bit for bit.
     """
-    count = max(params.augment.copies, params.augment.candidates)
+    count = max(params.augment.copies, params.augment.draws)
     seeds = [[derive_seed(params.seed, "augment", row["key"], number) for number in range(count)] for row in rows]
-    found: list[list[Candidate]] = [[] for _ in rows]
+    found: list[list[Draw]] = [[] for _ in rows]
     makers = [syconets.of(row) for row in rows]
     for maker in {maker.domain: maker for maker in makers}.values():
         places = [place for place, of_row in enumerate(makers) if of_row is maker]
@@ -46,7 +46,7 @@ def draw_candidates(
             target, mask = photographs[place]
             made_by = {"parent": rows[place]["key"], "syconet": maker.digest} | ({"domain": maker.domain} if maker.domain else {})
             found[place] = [
-                Candidate(apply_lut_uint8(target, lut, mask), {**made_by, "z_seed": seed})
+                Draw(apply_lut_uint8(target, lut, mask), {**made_by, "z_seed": seed})
                 for lut, seed in zip(of_row, seeds[place], strict=True)
             ]
     return found
@@ -68,7 +68,7 @@ def predict_tables(
 
 
 class HardCases:
-    """Keeps, of a photograph's candidates, those that a trained harmonizer leaves furthest from it.
+    """Keeps, of a photograph's draws, those that a trained harmonizer leaves furthest from it.
 
     Niu et al., ICCV 2023, name this as future work. A composite that is implausible is hard for the wrong reason: it is kept only where too
     few others are left, the one nearest to the photograph first.
@@ -83,15 +83,15 @@ class HardCases:
         if config.plate:
             raise ValueError(f"augment.harmonizer: {params.augment.harmonizer} takes a plate, which training photographs have none of")
 
-    def keep(self, candidates: Sequence[Candidate], photograph: Image, mask: Mask, *, most: int) -> list[Candidate]:
+    def keep(self, draws: Sequence[Draw], photograph: Image, mask: Mask, *, most: int) -> list[Draw]:
         """The `most` hardest, hardest first, `about` telling harmonizer, rank (1 is the hardest of all), and fMSE that was left."""
-        left = self.remaining_fmse([candidate.composite for candidate in candidates], photograph, mask)
-        faults = [find_faults(photograph, candidate.composite, mask, self.limits) for candidate in candidates]
+        left = self.remaining_fmse([draw.composite for draw in draws], photograph, mask)
+        faults = [find_faults(photograph, draw.composite, mask, self.limits) for draw in draws]
         ranks = {place: rank for rank, place in enumerate(np.argsort(-left, kind="stable").tolist(), start=1)}
         order = sorted(ranks, key=lambda place: (bool(faults[place]), ranks[place] if not faults[place] else -ranks[place]))
         return [
-            Candidate(candidates[place].composite, {
-                **candidates[place].about, "harmonizer": self.digest, "rank": ranks[place], "remaining_fmse": round(float(left[place]), 1),
+            Draw(draws[place].composite, {
+                **draws[place].about, "harmonizer": self.digest, "rank": ranks[place], "remaining_fmse": round(float(left[place]), 1),
                 "faults": sorted(faults[place]),
             })
             for place in order[:most]
