@@ -1,13 +1,14 @@
 """Train: supervised steps on pairs, adversarial steps on real composites, one parametric harmonizer."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from prefect import flow
 
 from attune.model_files import MODEL_ONNX
 from flows.console import console, progress, working
 from flows.ranks import fit_on_ranks
-from flows.registry import log_model
+from flows.registry import fetch_model, log_model
 from flows.stage import run_stage
 from flows.tracking import read_lineage, tracked_run
 from models.harmonizer import ParametricHarmonizer
@@ -16,12 +17,22 @@ from tasks.harmonizer_files import load_harmonizer
 from tasks.model_about import describe_model
 from tasks.params import Params, load_params
 from tasks.train import train as fit
+from tasks.training.starting import NONE, SHIPPED
+
+
+def with_start(params: Params) -> Params:
+    """`params` with a version of the registry that `train.start_from` names as the folder of its files."""
+    start = params.train.start_from
+    if start in (NONE, SHIPPED) or Path(start).is_dir():
+        return params
+    folder = fetch_model(start)
+    return params.model_copy(update={"train": params.train.model_copy(update={"start_from": str(folder)})})
 
 
 @flow(name="train")
 def train() -> None:
     """Train the harmonizer, save it, and log it with the run."""
-    params = load_params()
+    params = with_start(load_params())
     with tracked_run("train", params) as run, progress("train") as advance:
 
         def report(metrics: Mapping[str, float], step: int) -> None:

@@ -4,12 +4,14 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from models.harmonizer import HarmonizerConfig
+from models.matched import MatchedConfig
 from models.paper import PaperConfig, PublishedConfig
 from models.pixel import PixelConfig
 from models.small import SmallConfig
 
 ARCHITECTURES: dict[str, type[HarmonizerConfig]] = {
     "small": SmallConfig,
+    "matched": MatchedConfig,
     "paper": PaperConfig,
     "published": PublishedConfig,
     "pixel": PixelConfig,

@@ -1,5 +1,6 @@
 """Tone curves: one piecewise-linear function per colour channel."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,6 +42,14 @@ class Curves(TorchOperator):
 def identity_curves(num_knots: int, *, like: Tensor) -> Float[Tensor, "1 3 K"]:
     """The curves that leave an image unchanged, of `like`'s dtype and device."""
     return torch.linspace(0, 1, num_knots, dtype=like.dtype, device=like.device).expand(1, 3, num_knots)
+
+
+def scaled_cosines(num_knots: int) -> Float[Tensor, "K K"]:
+    """The orthogonal cosines over K knots as rows, coarse first, row j scaled by `1 / (1 + j)`: equal steps of the coefficients shift a
+    curve before they bend it."""
+    knots = (torch.arange(num_knots) + 0.5) / num_knots
+    orders = torch.arange(num_knots).unsqueeze(1)
+    return torch.cos(math.pi * orders * knots) / (1 + orders)
 
 
 def apply_curves(image: Float[Tensor, "B 3 H W"], curves: Float[Tensor, "B 3 K"], *, half_pixel: bool = False) -> Float[Tensor, "B 3 H W"]:

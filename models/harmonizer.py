@@ -90,6 +90,7 @@ class Edit:
     """What is done to the foreground: small, independent of the resolution, open to a person's hand."""
 
     numbers: Mapping[str, Float[Tensor, "B ..."]]  # of each operator by its name
+    log_errors: Float[Tensor, "B 2"] | None = None  # see `Harmonization.log_errors`
 
     def __getitem__(self, name: str) -> Tensor:
         return self.numbers[name]
@@ -103,11 +104,21 @@ class Harmonization:
     toned: Float[Tensor, "B 3 H W"] | None = None
     edit: Edit | None = None
 
+    @property
+    def log_errors(self) -> Float[Tensor, "B 2"] | None:
+        """Natural logarithms of the RMSE that the model expects of the composite and of its result; None where it has no opinion."""
+        return None if self.edit is None else self.edit.log_errors
+
 
 class Harmonizer(nn.Module):
     """What every architecture offers to trainers and evaluators."""
 
     config: HarmonizerConfig
+
+    @property
+    def pretrained(self) -> Mapping[str, str]:
+        """Of the parts that start from weights learned elsewhere, what those are called; none for most."""
+        return {}
 
     def forward(
         self, composite: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"], plate: Float[Tensor, "B 3 H W"] | None = None
@@ -119,6 +130,10 @@ class Harmonizer(nn.Module):
         take one and the composite itself in those that do not, whether or not a plate is given.
         """
         raise NotImplementedError
+
+    def learned(self) -> list[nn.Parameter]:
+        """What training changes: all parameters but those that are frozen."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
 
 class ParametricHarmonizer(Harmonizer):

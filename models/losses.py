@@ -1,6 +1,6 @@
 """The losses of the two papers and of their peers: small functions, each a mean over the batch.
 
-The three reconstruction losses share one signature, (prediction, target, mask), so that a config can name any of them.
+The reconstruction losses share one signature, (prediction, target, mask), so that a config can name any of them.
 """
 
 import torch
@@ -8,6 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from models.backbone import LUMA
+
+LEAST_MSE = 2e-5  # of values in [0, 1]: an RMSE of 1.1 grey levels
+TONE_END = 0.03  # share of the foreground's pixels beyond its darkest and its brightest tone
+MIN_TONES = 40  # pixels: fewer have no ends worth the name
+OUTSIDE = 9.0  # stands last when tones are ordered
 MIN_AREA_AT_256 = 100.0  # px: smaller foregrounds are normalised as if they had this area (CDTNet, DucoNet; iSSAM uses 1000)
 
 
@@ -30,7 +36,7 @@ def foreground_l1(
     min_area: float = MIN_AREA_AT_256,
 ) -> Float[Tensor, ""]:
     """Summed absolute difference over each image's foreground area: a small object weighs as much as a large one. See `foreground_mse`."""
-    return _per_foreground((prediction - target).abs(), mask, min_area)
+    return _of_each((prediction - target).abs(), mask, min_area).mean()
 
 
 def foreground_mse(
@@ -45,7 +51,55 @@ def foreground_mse(
     min_area: in pixels of a 256 x 256 image, scaled to this one's.
     Source: Sofiiuk et al., "Foreground-aware Semantic Representations for Image Harmonization", WACV 2021.
     """
-    return _per_foreground((prediction - target).square(), mask, min_area)
+    return _of_each(_squares(prediction, target), mask, min_area).mean()
+
+
+def foreground_rmse(
+    prediction: Float[Tensor, "B 3 H W"],
+    target: Float[Tensor, "B 3 H W"],
+    mask: Float[Tensor, "B 1 H W"],
+    *,
+    min_area: float = MIN_AREA_AT_256,
+) -> Float[Tensor, ""]:
+    """The root of each image's `foreground_mse`, mean over the batch.
+
+    Where it is unsure whether an image needs a change, the least of this is nearer to the likelier answer than to the mean of the answers:
+    what may well be natural is left alone. The root starts at an error of about a grey level, where it would have no slope.
+    """
+    return (_of_each(_squares(prediction, target), mask, min_area) + LEAST_MSE).sqrt().mean()
+
+
+def tone_ends(
+    prediction: Float[Tensor, "B 3 H W"], target: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, ""]:
+    """How far the foreground's darkest and brightest tones are from the target's: the absolute difference of the 3rd and of the 97th
+    percentile of encoded luma, their sum, mean over the batch.
+
+    A mean of plausible answers is grey: it lifts blacks and pulls down whites. Images with under `MIN_TONES` foreground pixels count as 0.
+    """
+    inside = mask.flatten(1) > 0.5
+    counts = inside.sum(dim=1, keepdim=True)
+    weights = torch.tensor(LUMA, device=mask.device).view(1, 3, 1, 1)
+    ordered = [torch.where(inside, (weights * image).sum(dim=1).flatten(1), OUTSIDE).sort(dim=1).values for image in (prediction, target)]
+    places = [(counts * TONE_END).long(), ((counts - 1) * (1 - TONE_END)).long().clamp_min(0)]
+    differences = [(ordered[0].gather(1, place) - ordered[1].gather(1, place)).abs() for place in places]
+    return (sum(differences) * (counts >= MIN_TONES)).mean()
+
+
+RECONSTRUCTION = {
+    "whole_l1": whole_image_l1, "foreground_l1": foreground_l1, "foreground_mse": foreground_mse, "foreground_rmse": foreground_rmse,
+    "tone_ends": tone_ends,
+}
+
+
+def error_prediction_loss(
+    log_errors: Float[Tensor, "B 2"], composite: Float[Tensor, "B 3 H W"], prediction: Float[Tensor, "B 3 H W"],
+    target: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"],
+) -> Float[Tensor, ""]:
+    """How far a predicted RMSE of the composite, and of the harmonized image, are from the true ones, as natural logarithms."""
+    errors = [_of_each(_squares(image.detach(), target), mask, MIN_AREA_AT_256) for image in (composite, prediction)]
+    truth = torch.stack([0.5 * torch.log(error + LEAST_MSE) for error in errors], dim=1)
+    return (log_errors - truth).abs().mean()
 
 
 def discriminator_loss(
@@ -90,10 +144,14 @@ def kl_per_dimension(mean: Float[Tensor, "B Z"], log_variance: Float[Tensor, "B 
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(dim=0)
 
 
-def _per_foreground(pixels: Tensor, mask: Tensor, min_area: float) -> Tensor:
+def _squares(prediction: Tensor, target: Tensor) -> Tensor:
+    return (prediction - target).square()
+
+
+def _of_each(pixels: Tensor, mask: Tensor, min_area: float) -> Float[Tensor, " B"]:
     least = min_area * mask.shape[-2] * mask.shape[-1] / 256**2
     area = mask.sum(dim=(1, 2, 3)).clamp_min(least)
-    return (pixels.sum(dim=(1, 2, 3)) / (pixels.shape[1] * area)).mean()
+    return pixels.sum(dim=(1, 2, 3)) / (pixels.shape[1] * area)
 
 
 def _balanced_mean(pixels: Tensor, mask: Tensor) -> Tensor:

@@ -102,7 +102,12 @@ class RimEncoder(nn.Module):
         self, image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"], context: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B D"]:
         """`out_features` numbers; 0 where the mask has no outline."""
-        features, closeness = rim_features(image, mask)
+        return self.pooled(*rim_features(image, mask), context)
+
+    def pooled(
+        self, features: Float[Tensor, "B P F"], closeness: Float[Tensor, "B P"], context: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B D"]:
+        """The same of an outline that `rim_features` has described already."""
         points = silu(self.read(features) + self.context(context).unsqueeze(1))
         points = silu(self.judge(points))
         shares = (self.attend(points) + torch.log(closeness + 1e-6).unsqueeze(2)).softmax(dim=1)

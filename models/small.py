@@ -1,6 +1,5 @@
 """The small harmonizer and its two networks, for two cores and hundreds to thousands of photographs (ours)."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, silu
 
 from models.backbone import GROUP, NUM_DESCRIBED, PatchifyEncoder, check_width, describe, group_norm, masked_mean, shrunk, zeroed
-from models.curves import identity_curves
+from models.curves import identity_curves, scaled_cosines
 from models.harmonizer import TwoNetConfig, TwoNetHarmonizer
 from models.rim import RimEncoder
 
@@ -122,14 +121,6 @@ class SmallShadingNet(nn.Module):
         context = self.context(describe(toned, mask))[:, :, None, None]
         logits: Tensor = self.head(silu(self.body(torch.cat([middle, coarse], dim=1)) + context))
         return to_grid(logits, self.grid)
-
-
-def scaled_cosines(num_knots: int) -> Float[Tensor, "K K"]:
-    """The orthogonal cosines over K knots as rows, coarse first, row j scaled by `1 / (1 + j)`: equal steps of the coefficients shift a
-    curve before they bend it."""
-    knots = (torch.arange(num_knots) + 0.5) / num_knots
-    orders = torch.arange(num_knots).unsqueeze(1)
-    return torch.cos(math.pi * orders * knots) / (1 + orders)
 
 
 def to_grid(logits: Float[Tensor, "B 1 h w"], grid: int) -> Float[Tensor, "B 1 {grid} {grid}"]:

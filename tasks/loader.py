@@ -36,6 +36,7 @@ class Decoded:
 
     stacks: Stacks  # by field of the batch's type
     slots: Int[np.ndarray, " B"]
+    ids: Int[np.ndarray, " B"]  # of the split's samples
 
     @property
     def side(self) -> int:
@@ -273,11 +274,11 @@ class _Decoder:
                 if not self.cached[slot]:
                     self._decode_into(int(index), self.cache, int(slot))
                     self.cached[slot] = True
-            return Decoded(self.cache, slots)
+            return Decoded(self.cache, slots, ids)
         stacks = self._empty(len(ids))
         for slot, index in enumerate(ids):
             self._decode_into(int(index), stacks, slot)
-        return Decoded(stacks, np.arange(len(ids)))
+        return Decoded(stacks, np.arange(len(ids)), ids)
 
     def _empty(self, count: int) -> Stacks:
         stacks: Stacks = {field: np.empty((count, *self.shape, 3), np.uint8) for field in self.fields}

@@ -267,6 +267,28 @@ def options_schema() -> type[BaseModel]:
     return create_model("options", __base__=Section, **sections)
 
 
+class DrawnWeights(Section):
+    reinhard: NonNegative
+    monge_kantorovich: NonNegative
+    xiao_ma: NonNegative
+    fecker: NonNegative
+    retouch: NonNegative
+    illuminant: NonNegative
+
+
+class DrawnComposites(Section):
+    share: Share
+    weights: DrawnWeights
+    kin_share: Share
+    rescaled_share: Share
+
+    @model_validator(mode="after")
+    def _something_can_be_drawn(self) -> "DrawnComposites":
+        if self.share and not any(weight for _, weight in self.weights):
+            raise ValueError(f"share is {self.share:g}, but no weight is above 0")
+        return self
+
+
 class TrainData(Section):
     batch_size: Count
     stream_weights: StreamWeights
@@ -274,7 +296,10 @@ class TrainData(Section):
     jitter: Share
     region_share: Share
     natural_share: Share
+    drawn: DrawnComposites
+    soft_share: Share
     whole_jitter: NonNegative
+    whole_share: Share
     smallest_crop: Annotated[float, Field(gt=0.1, le=1.0)]
 
     @model_validator(mode="after")
@@ -285,8 +310,23 @@ class TrainData(Section):
         return self
 
 
+class LossWeights(Section):
+    whole_l1: NonNegative
+    foreground_l1: NonNegative
+    foreground_mse: NonNegative
+    foreground_rmse: NonNegative
+    tone_ends: NonNegative
+
+    @model_validator(mode="after")
+    def _something_is_wanted(self) -> "LossWeights":
+        if not any(weight for _, weight in self):
+            raise ValueError("no loss has a weight above 0")
+        return self
+
+
 class TrainOptimizer(Section):
-    loss: Literal["whole_l1", "foreground_l1", "foreground_mse"]
+    losses: LossWeights
+    render_every: Annotated[int, Field(ge=1, le=2)]
     steps: Count
     lr: Positive
     lr_floor: Share
@@ -309,6 +349,7 @@ class TrainAdversary(Section):
 
 
 class Train(Section):
+    start_from: str
     model: TrainModel
     data: TrainData
     optimizer: TrainOptimizer

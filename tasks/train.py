@@ -21,9 +21,11 @@ from tasks.shards import read_manifest
 from tasks.training.batch_changes import BatchChanges, load_frozen_syconet
 from tasks.training.calibration import calibrated
 from tasks.training.distributed import Ranks, training_device
+from tasks.training.fresh_composites import read_fresh_composites
 from tasks.training.history import write_history
 from tasks.training.schedules import plan_steps
 from tasks.training.session import Report, Session, Show, not_shown
+from tasks.training.starting import pretrained_weights, start_folder, start_weights
 from tasks.training.streams import open_streams
 from tasks.training.trainer import Trainer
 
@@ -41,7 +43,7 @@ def train(
     """
     torch.set_num_threads(params.train.threads)
     ranks = ranks or Ranks(device=training_device(0, 1))
-    changes, trainer = _changes(params, ranks), Trainer(params.train, params.seed, ranks=ranks)
+    changes, trainer = _changes(params, ranks), _trainer(params, ranks)
     key = unit_key(train, key_params(params, "seed", "train"), _inputs(params))
     session = Session(params, key, trainer, report, show)
     plan = plan_steps(params.train.adversary, params.seed, params.train.optimizer.steps)
@@ -56,11 +58,19 @@ def train(
     return _finish(params, session) if ranks.leads else {}
 
 
+def _trainer(params: Params, ranks: Ranks) -> Trainer:
+    trainer = Trainer(params.train, params.seed, ranks=ranks)
+    folder = start_folder(params.train.start_from)
+    trainer.begin_with(pretrained_weights(trainer.harmonizer) if folder is None else start_weights(folder, trainer.harmonizer))
+    return trainer
+
+
 def _changes(params: Params, ranks: Ranks) -> BatchChanges:
     section = params.train
+    fresh = read_fresh_composites(params.paths.shards, section.data.drawn, params.paths.raw) if section.data.drawn.share else None
     is_dynamic = section.data.augmentation == "dynamic"
     syconet = load_frozen_syconet(params.paths.syconet, ranks.device) if is_dynamic else None
-    return BatchChanges(section.data, section.model.size, seed=params.seed, syconet=syconet, rank=ranks.rank)
+    return BatchChanges(section.data, section.model.size, seed=params.seed, syconet=syconet, fresh=fresh, rank=ranks.rank)
 
 
 def _finish(params: Params, session: Session) -> dict[str, float]:
@@ -94,6 +104,8 @@ def _inputs(params: Params) -> dict[str, str]:
     """What the data were: a hash of each shard folder that is read, and of SycoNet where its composites are made here."""
     folders = [params.paths.shards, *([params.paths.mined] if params.train.adversary.share > 0 else [])]
     inputs = {str(folder): fingerprint(dataclasses.asdict(read_manifest(folder))) for folder in folders}
+    if (start := start_folder(params.train.start_from)) is not None:
+        inputs["start_from"] = sha256((start / "model.pt").read_bytes()).hexdigest()[:16]
     if params.train.data.augmentation == "dynamic":
         inputs[str(params.paths.syconet)] = sha256((params.paths.syconet / "model.pt").read_bytes()).hexdigest()[:16]
     return inputs

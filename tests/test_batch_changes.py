@@ -40,7 +40,7 @@ def decoded() -> Decoded:
     composite, target = rng.integers(0, 256, (2, 5, 2 * SIZE, 2 * SIZE, 3), np.uint8)
     mask = np.zeros((5, 2 * SIZE, 2 * SIZE), np.uint8)
     mask[:, 16:48, 16:48] = 255
-    return Decoded({"composite": composite, "target": target, "mask": mask}, np.array([3, 0, 4, 1]))
+    return Decoded({"composite": composite, "target": target, "mask": mask}, np.array([3, 0, 4, 1]), np.array([3, 0, 4, 1]))
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_with_every_change_off_a_batch_is_what_was_read(decoded: Decoded, sectio
 
 
 def test_fields_of_a_real_composite_are_mirrored_together_or_not_at_all(decoded: Decoded) -> None:
-    four = Decoded({**decoded.stacks, "plate": decoded.stacks["target"], "natural": decoded.stacks["target"]}, decoded.slots)
+    four = Decoded({**decoded.stacks, "plate": decoded.stacks["target"], "natural": decoded.stacks["target"]}, decoded.slots, decoded.ids)
     del four.stacks["target"]
     read = CompositeBatch(**{field: resample(stack, SIZE, slots=four.slots) for field, stack in four.stacks.items()})
     framed = mirrored_composites(four, SIZE, np.random.default_rng(0))

@@ -3,7 +3,19 @@ import math
 import pytest
 import torch
 
-from models.losses import discriminator_loss, foreground_l1, foreground_mse, generator_loss, kl_divergence, kl_per_dimension, whole_image_l1
+from models.losses import (
+    LEAST_MSE,
+    discriminator_loss,
+    error_prediction_loss,
+    foreground_l1,
+    foreground_mse,
+    foreground_rmse,
+    generator_loss,
+    kl_divergence,
+    kl_per_dimension,
+    tone_ends,
+    whole_image_l1,
+)
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -77,3 +89,38 @@ def test_kl_equals_torchs_and_is_zero_for_the_prior() -> None:
     torch.testing.assert_close(kl_divergence(mean, log_variance), expected.sum(dim=1).mean())
     torch.testing.assert_close(kl_per_dimension(mean, log_variance), expected.mean(dim=0))
     assert kl_divergence(torch.zeros(2, 4), torch.zeros(2, 4)) == 0
+
+
+def test_rmse_is_the_mean_of_the_images_roots():
+    target, mask = torch.rand(3, 3, 16, 16), torch.ones(3, 1, 16, 16)
+    offsets = torch.tensor([0.0, 0.1, 0.3]).view(3, 1, 1, 1)
+    expected = (offsets.flatten().square() + LEAST_MSE).sqrt().mean()
+    torch.testing.assert_close(foreground_rmse(target + offsets, target, mask), expected)
+
+
+def test_tone_ends_see_lifted_blacks_and_are_blind_to_a_permutation_of_the_pixels():
+    target, mask = torch.rand(2, 3, 20, 20), torch.ones(2, 1, 20, 20)
+    assert tone_ends(target.flip(3), target, mask).item() < 1e-6
+    hazy = 0.2 + 0.8 * target
+    luma = 0.299 * target[:, 0] + 0.587 * target[:, 1] + 0.114 * target[:, 2]
+    ends = [luma.flatten(1).sort(dim=1).values[:, place] for place in (int(0.03 * 400), int(0.97 * 399))]
+    expected = sum((0.2 - 0.2 * end).mean() for end in ends)
+    torch.testing.assert_close(tone_ends(hazy, target, mask), expected, atol=1e-5, rtol=0)
+
+
+def test_tone_ends_look_at_the_foreground_alone_and_at_enough_of_it():
+    target, mask = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+    mask[..., :8] = 1
+    elsewhere = target.clone()
+    elsewhere[..., 8:] = 0
+    assert tone_ends(elsewhere, target, mask).item() == 0
+    mask[..., 2:, :] = 0
+    assert tone_ends(0.5 * target, target, mask).item() == 0
+
+
+def test_predicted_errors_are_right_where_they_are_the_logarithms_of_the_rmse():
+    target, mask = torch.rand(2, 3, 16, 16), torch.ones(2, 1, 16, 16)
+    composite, prediction = target + 0.2, target + 0.05
+    right = torch.log(torch.tensor([[0.2, 0.05]] * 2))
+    assert error_prediction_loss(right, composite, prediction, target, mask).item() < 0.01
+    assert error_prediction_loss(right + 1, composite, prediction, target, mask).item() == pytest.approx(1.0, abs=0.01)

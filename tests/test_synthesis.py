@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.color.recolor import Illuminants, Retouch, apply_retouch
+from tasks.color.recolor import Illuminants, Retouch, apply_retouch, illuminants_for
 from tasks.color.transfer import TRANSFERS, bounding_box, paste
 from tasks.ingestion import synthesis
 from tasks.ingestion.synthesis import (
     Reason,
     choose_method,
     find_fault,
-    illuminants_for,
     measure_change,
     synthesize_composite,
 )
@@ -205,7 +204,7 @@ def test_user_faults_are_named():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="needs a reference"):
         synthesize_composite(scene(1), disc(), None, None, method="reinhard", rng=rng, limits=LIMITS)
-    with pytest.raises(ValueError, match=r"ingest\.synthesis\.weights\.illuminant"):
+    with pytest.raises(ValueError, match=r"ingest\.synthesis\.weight of illuminant"):
         synthesize_composite(scene(1), disc(), None, None, method="illuminant", rng=rng, limits=LIMITS)
     with pytest.raises(ValueError, match="unknown method 'sepia'"):
         synthesize_composite(scene(1), disc(), None, None, method="sepia", rng=rng, limits=LIMITS)
@@ -234,9 +233,9 @@ def test_weights_of_nothing_name_their_key():
 
 
 def test_illuminants_are_read_only_if_a_weight_asks_for_them(tmp_path):
-    assert illuminants_for(NO_WEIGHTS, tmp_path) is None
-    with pytest.raises(ValueError, match=r"illuminants/ccharmony_coefficients\.zip.*weights\.illuminant"):
-        illuminants_for(NO_WEIGHTS.model_copy(update={"illuminant": 0.5}), tmp_path)
+    assert illuminants_for(0.0, tmp_path) is None
+    with pytest.raises(ValueError, match=r"illuminants/ccharmony_coefficients\.zip.*weight of illuminant"):
+        illuminants_for(0.5, tmp_path)
 
 
 def test_every_weight_has_its_method():

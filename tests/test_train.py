@@ -20,6 +20,7 @@ from tasks.shards import encode_pair, write_manifest, write_shard
 from tasks.tensors import to_tensor
 from tasks.train import train
 from tasks.training.batch_changes import BatchChanges
+from tasks.training.fresh_composites import read_fresh_composites
 from tasks.training.schedules import is_adversarial, learning_rate
 from tasks.training.streams import open_streams
 from tasks.training.trainer import Trainer
@@ -245,7 +246,7 @@ def test_missing_validation_pairs_are_named(tiny: Params) -> None:
 def test_the_harmonizer_overfits_eight_pairs_to_a_twentieth_of_their_error_in_300_steps(tiny: Params) -> None:
     params = trained_with(
         tiny, model={"options": {"small": {"width": 16}}}, data={"jitter": 0.0, "smallest_crop": 1.0, "batch_size": 8},
-        optimizer={"steps": 300, "lr": 3e-3, "ema_decay": 0.9, "loss": "foreground_mse"}, adversary={"share": 0.0}, val_every=300,
+        optimizer={"steps": 300, "lr": 3e-3, "ema_decay": 0.9, "losses": {"foreground_mse": 1.0}}, adversary={"share": 0.0}, val_every=300,
     )
     pairs = make_pairs(8, "train")
     shards = [write_shard(tiny.paths.shards / "train-00000.tar", [encode_pair(p, jpeg_quality=95) for p in pairs], split="train")]
@@ -254,3 +255,51 @@ def test_the_harmonizer_overfits_eight_pairs_to_a_twentieth_of_their_error_in_30
     write_manifest(tiny.paths.shards, shards, kind="pairs", meta={})
     scores = train(params, _silent, _silent)
     assert scores["val_fmse_ratio"] < 0.05
+
+
+def test_training_from_a_folder_begins_with_its_weights(tiny: Params, tmp_path: Path) -> None:
+    train(tiny, _silent, _silent)
+    before = tmp_path / "before"
+    shutil.copytree(tiny.paths.harmonizer, before)
+    standing = trained_with(tiny, start_from=str(before), optimizer={"lr": 1e-30, "weight_decay": 0.0, "steps": 3})
+    train(standing, _silent, _silent)
+    expected = load_harmonizer(before)[0].state_dict()
+    for name, tensor in _weights(standing).items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-7, rtol=0, msg=name)
+
+
+def test_training_from_a_harmonizer_of_other_tensors_is_refused_by_the_folder(tiny: Params, tmp_path: Path) -> None:
+    train(tiny, _silent, _silent)
+    before = tmp_path / "before"
+    shutil.copytree(tiny.paths.harmonizer, before)
+    options = {name: dict(values) for name, values in tiny.train.model.options.items()}
+    options["small"]["num_knots"] += 2
+    with pytest.raises(ValueError, match=r"train\.start_from.*before.*curve_net"):
+        train(trained_with(tiny, start_from=str(before), model={"options": options}), _silent, _silent)
+
+
+def test_drawn_composites_are_functions_of_seed_and_step_and_leave_the_background(tiny: Params) -> None:
+    params = trained_with(tiny, data={"drawn": {**tiny.train.data.drawn.model_dump(), "share": 1.0}, "whole_jitter": 0.0})
+    fresh = read_fresh_composites(params.paths.shards, params.train.data.drawn, params.paths.raw)
+    changes = BatchChanges(params.train.data, SIZE, seed=1, fresh=fresh)
+    with open_streams(params, changes, [False] * 2) as first, open_streams(params, changes, [False] * 2) as second:
+        batches = [(next(first.pairs), next(second.pairs)) for _ in range(2)]
+    for one, other in batches:
+        assert torch.equal(one.composite, other.composite)
+        outside = (one.mask == 0).expand_as(one.target)
+        assert torch.equal(one.composite[outside], one.target[outside])
+        assert (one.composite - one.target).abs().amax() > 0.02
+    assert not torch.equal(batches[0][0].composite, batches[1][0].composite)
+
+
+def test_training_on_drawn_composites_resumes_to_the_same_weights(tiny: Params) -> None:
+    drawn = {"drawn": {**tiny.train.data.drawn.model_dump(), "share": 0.7}, "soft_share": 0.5, "whole_share": 0.5}
+    losses = {"losses": {"foreground_mse": 8.0, "foreground_rmse": 1.0, "tone_ends": 0.2}, "render_every": 2}
+    params = trained_with(tiny, data=drawn, optimizer=losses)
+    train(params, _silent, _silent)
+    whole = _weights(params)
+    with pytest.raises(Killed):
+        train(params, _silent, _kill_at(7))
+    train(params, _silent, _silent)
+    for name, tensor in _weights(params).items():
+        assert torch.equal(tensor, whole[name]), name

@@ -34,6 +34,8 @@ LUMA = np.array([0.2126, 0.7152, 0.0722])  # BT.709
 XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
+ILLUMINANTS_FILE = Path("illuminants/ccharmony_coefficients.zip")  # below paths.raw
+
 # A measured change is kept if it moves the region by so much, in grey levels, and is well-behaved on it.
 MIN_ILLUMINANT_CHANGE = 8.0
 MAX_ILLUMINANT_CHANGE = 45.0
@@ -254,6 +256,11 @@ def _uv(x: float, y: float) -> np.ndarray:
 # --- Measured illuminants ---------------------------------------------------------------------------------------------------------------
 
 
+def illuminants_for(weight: float, raw: Path) -> Illuminants | None:
+    """The measured illuminants below `raw` if `weight` asks for them; ValueError naming key and path if they are not there."""
+    return load_illuminants(raw / ILLUMINANTS_FILE) if weight > 0.0 else None
+
+
 def load_illuminants(path: Path) -> Illuminants:
     """The illuminants in a zip of `NAME.npy` (to standard light) and `NAME_reverse.npy` (from it), each float (3, 11), by name.
 
@@ -262,7 +269,7 @@ def load_illuminants(path: Path) -> Illuminants:
     Source: Niu et al., ccHarmony (ECCV 2022), `polynomial_matching_coefficients`.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; ingest.synthesis.weights.illuminant above 0 needs it")
+        raise ValueError(f"{path}: no such file; a weight of illuminant above 0 needs it")
     try:
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:
             found = {Path(name).name: np.asarray(archive[name]) for name in archive.files}

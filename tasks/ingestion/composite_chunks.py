@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from attune.files import read_json, write_json
 from attune.images import read_mask, read_shrunk
 from attune.unit_keys import unit_key
+from tasks.color.recolor import ILLUMINANTS_FILE, illuminants_for
 from tasks.ingestion.kept_work import DoneChunk, WorkChunk, iterate_results, keep_results, read_chunk, work_key, write_chunk, write_results
 from tasks.ingestion.object_composites import (
     Foreground,
@@ -30,7 +31,6 @@ from tasks.ingestion.object_composites import (
     synthesize_object,
 )
 from tasks.ingestion.references import Reference, References, read_references, shelf_of, write_references
-from tasks.ingestion.synthesis import ILLUMINANTS_FILE, illuminants_for
 from tasks.params import Params, key_params
 from tasks.seeds import derive_seed
 from tasks.sources.candidates import PhotographCandidate
@@ -234,5 +234,5 @@ def _context(params: Params, table: Path) -> SynthesisContext:
     def draw(planned: PlannedObject, number: int, attempt: int) -> Reference | None:
         return references.draw(planned.candidate, planned.shelf, number, attempt)
 
-    illuminants = illuminants_for(limits.weights, params.paths.raw)
+    illuminants = illuminants_for(limits.weights.illuminant, params.paths.raw)
     return SynthesisContext(seed=params.seed, limits=limits, illuminants=illuminants, draw=draw, load=load)

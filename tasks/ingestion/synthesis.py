@@ -7,7 +7,6 @@ HCOCO 187, 738, 3183; HFlickr 229, 1091, 5399; HAdobe5k 177, 1402, 6997.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,7 +18,6 @@ from tasks.color.recolor import (
     Illuminants,
     apply_illuminant_change,
     apply_retouch,
-    load_illuminants,
     random_illuminant_change,
     random_retouch,
 )
@@ -29,7 +27,6 @@ from tasks.params import Synthesis, Weights
 Image = UInt8[np.ndarray, "_H _W 3"]  # a reference has a size of its own
 Mask = UInt8[np.ndarray, "_H _W"]
 
-ILLUMINANTS_FILE = Path("illuminants/ccharmony_coefficients.zip")  # below paths.raw
 MAX_LAB_PIXELS = 2048  # looked at for differences of colour
 MIN_CHROMA = 15.0  # CIELAB: below it a colour has no hue to speak of (skin has 15 to 35)
 MAX_HUE_TURN = np.radians(60.0)
@@ -70,11 +67,6 @@ def choose_method(rng: np.random.Generator, weights: Weights, *, has_reference: 
         missing = "" if has_reference else " that needs no reference"
         raise ValueError(f"ingest.synthesis.weights: no method{missing} has a weight above 0 ({possible})")
     return str(rng.choice(list(possible), p=np.array(list(possible.values())) / total))
-
-
-def illuminants_for(weights: Weights, raw: Path) -> Illuminants | None:
-    """The measured illuminants below `raw` if `weights` ask for them; ValueError naming key and path if they are not there."""
-    return load_illuminants(raw / ILLUMINANTS_FILE) if weights.illuminant > 0.0 else None
 
 
 def synthesize_composite(

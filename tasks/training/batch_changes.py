@@ -4,6 +4,7 @@ Everything is a function of (seed, step), and happens in the reading threads on 
 never comes through here.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,18 @@ from tasks.params import TrainData
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.seeds import numpy_generator, torch_generator
 from tasks.syconet_files import load_syconet
+from tasks.training.fresh_composites import FreshComposites
 from tasks.training.variety import draw_variety, vary
 
 
 class BatchChanges:
     """The changes that `train.data` asks for. With `augmentation: dynamic` it holds the frozen SycoNet."""
 
-    def __init__(self, section: TrainData, size: int, *, seed: int, syconet: SycoNet | None = None, rank: int = 0) -> None:
-        self.section, self.size, self.seed, self.syconet = section, size, seed, syconet
+    def __init__(
+        self, section: TrainData, size: int, *, seed: int, syconet: SycoNet | None = None, fresh: FreshComposites | None = None,
+        rank: int = 0,
+    ) -> None:
+        self.section, self.size, self.seed, self.syconet, self.fresh = section, size, seed, syconet, fresh
         self.own = (rank,) if rank else ()  # further ranks have random numbers of their own
 
     def pairs(self, decoded: Decoded, step: int) -> PairBatch:
@@ -45,7 +50,14 @@ class BatchChanges:
         batch = PairBatch(composite, mask, target)
         if self.syconet is not None:
             batch = with_fresh_composites(batch, self.syconet, torch_generator(self.seed, "syconet", step, *self.own))
-        return vary(batch, variety)
+        if self.fresh is None:
+            return vary(batch, variety)
+        rng, ids = numpy_generator(self.seed, "drawn", step, *self.own), np.concatenate([decoded.ids, decoded.ids])
+        return vary(batch, variety, partial(self._redraw, ids=ids, rng=rng))
+
+    def _redraw(self, target: np.ndarray, mask: np.ndarray, place: int, *, ids: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        assert self.fresh is not None
+        return self.fresh.draw(target, mask, int(ids[place]), rng)
 
     def composites(self, decoded: Decoded, step: int) -> CompositeBatch:
         """The batch of an adversarial step at `size`."""

@@ -1,7 +1,7 @@
 """The networks, their optimizers and the three phases of a step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.discriminator import Discriminator, DiscriminatorConfig
-from models.harmonizer import build_harmonizer
-from models.losses import discriminator_loss, foreground_l1, foreground_mse, generator_loss, whole_image_l1
+from models.harmonizer import Harmonization, ParametricHarmonizer, build_harmonizer
+from models.losses import RECONSTRUCTION, discriminator_loss, error_prediction_loss, generator_loss
 from tasks.params import Train
 from tasks.sample import CompositeBatch, PairBatch
 from tasks.seeds import derive_seed
@@ -20,7 +20,7 @@ from tasks.training.schedules import learning_rate
 from tasks.training.streams import Streams
 from tasks.training.validation import harmonize_pairs, score
 
-RECONSTRUCTION = {"whole_l1": whole_image_l1, "foreground_l1": foreground_l1, "foreground_mse": foreground_mse}
+ERROR_WEIGHT = 0.01  # of the loss of predicted errors: they ride along and hardly steer
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -49,10 +49,15 @@ class Trainer:
         self.harmonizer = _placed(build_harmonizer(self.config), device)
         self.discriminator = _placed(Discriminator(DiscriminatorConfig(section.model.size, adversary.width)), device)
         self.average = AveragedModel(self.harmonizer, multi_avg_fn=get_ema_multi_avg_fn(optimizer.ema_decay), use_buffers=True)
-        self.optimizer = torch.optim.AdamW(self.harmonizer.parameters(), lr=optimizer.lr, weight_decay=optimizer.weight_decay)
+        self.optimizer = torch.optim.AdamW(self.harmonizer.learned(), lr=optimizer.lr, weight_decay=optimizer.weight_decay)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=adversary.lr, betas=(0.5, 0.999))
         self.kept: dict[str, Tensor] = {}
         self.progress = Progress()
+
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from `weights`: of the tensors that have a name among them. Before the first step, and before `restore`."""
+        for network in (self.harmonizer, self.average.module):
+            network.load_state_dict({**network.state_dict(), **weights})
 
     def step(self, streams: Streams, *, adversarial: bool) -> dict[str, Tensor]:
         """One step of the stream that is due; its losses."""
@@ -69,9 +74,16 @@ class Trainer:
     def supervised_step(self, batch: PairBatch) -> dict[str, Tensor]:
         """One harmonizer update towards the target of each pair; the losses."""
         with self._autocast():
-            harmonized = self.harmonizer(batch.composite, batch.mask).harmonized
-        reconstruction = RECONSTRUCTION[self.section.optimizer.loss](harmonized, batch.target, batch.mask)
+            batch, result = self._harmonized(batch)
+        harmonized = result.harmonized
+        weighted = {name: weight for name, weight in self.section.optimizer.losses if weight}
+        reconstruction = sum_of(weight * RECONSTRUCTION[name](harmonized, batch.target, batch.mask) for name, weight in weighted.items())
         losses = {"reconstruction": reconstruction}
+        if result.log_errors is not None:
+            losses["error_prediction"] = error_prediction_loss(
+                result.log_errors, batch.composite, harmonized, batch.target, batch.mask
+            )
+            reconstruction = reconstruction + ERROR_WEIGHT * losses["error_prediction"]
         loss = self.section.adversary.reconstruction_weight * reconstruction
         if self.section.adversary.discriminate_pairs:
             losses["adversarial"] = self._adversarial(harmonized, batch.mask)
@@ -80,6 +92,15 @@ class Trainer:
         if self.section.adversary.discriminate_pairs:
             losses |= self.discriminator_step(harmonized.detach(), batch.mask, batch.target)
         return losses
+
+    def _harmonized(self, batch: PairBatch) -> tuple[PairBatch, Harmonization]:
+        """What the harmonizer makes of a batch, rendered at each row and column or at every second; the batch at those."""
+        every = self.section.optimizer.render_every
+        if every == 1 or not isinstance(self.harmonizer, ParametricHarmonizer):
+            return batch, self.harmonizer(batch.composite, batch.mask)
+        edit = self.harmonizer.predict(batch.composite, batch.mask)
+        seen = PairBatch(*(stack[:, :, ::every, ::every].contiguous() for stack in vars(batch).values()))
+        return seen, self.harmonizer.render(edit, seen.composite, seen.mask)
 
     def adversarial_step(self, batch: CompositeBatch) -> dict[str, Tensor]:
         """One harmonizer update that makes real composites pass for natural photographs, then one discriminator update; the losses."""
@@ -128,7 +149,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.ranks.average(self.harmonizer)
-        norm = nn.utils.clip_grad_norm_(self.harmonizer.parameters(), self.section.optimizer.grad_clip)
+        norm = nn.utils.clip_grad_norm_(self.harmonizer.learned(), self.section.optimizer.grad_clip)
         self.optimizer.step()
         self.average.update_parameters(self.harmonizer)
         return norm.detach()
@@ -170,6 +191,14 @@ class Trainer:
         self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         self.kept = dict(state["kept"])
         self.progress = Progress(**state["progress"])
+
+
+def sum_of(losses: Iterable[Tensor]) -> Tensor:
+    """Their sum; there is at least one."""
+    first, *rest = losses
+    for loss in rest:
+        first = first + loss
+    return first
 
 
 def _placed(network: Network, device: torch.device) -> Network:

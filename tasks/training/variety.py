@@ -3,9 +3,11 @@
 All of it is drawn before a batch is read, so that composites that will be replaced need not be made ready at all.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
@@ -15,6 +17,9 @@ from tasks.params import TrainData
 from tasks.sample import PairBatch
 from tasks.tones import Tones, apply_tones, draw_tones
 
+Redraw = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # target 3 H W, mask 1 H W, place in the batch -> composite 3 H W
+
+SOFTEST, LEAST_SOFT = 2.0, 0.4  # px, sigma of a softened mask's edge
 REGION_CELLS = 5  # of the noise that bounds an invented region: its features are about a fifth of the image
 SMALLEST_REGION, LARGEST_REGION = 0.08, 0.58  # share of the image
 REGION_SHARPNESS = 8.0  # slope of its edge, per standard deviation of the noise
@@ -32,16 +37,19 @@ class Variety:
     """
 
     recolored: Bool[np.ndarray, " B"]  # the composite is the target, under `tones` inside the mask
-    invented: Bool[np.ndarray, " B"]  # the mask is the next one of `regions`; all of these are recoloured or untouched
+    redrawn: Bool[np.ndarray, " B"]  # the composite is drawn anew from the target
+    invented: Bool[np.ndarray, " B"]  # the mask is the next one of `regions`; all of these are recoloured, redrawn or untouched
     untouched: Bool[np.ndarray, " B"]  # the composite is the target
     regions: Float32[np.ndarray, "R 1 size size"]
+    softness: Float32[np.ndarray, " B"]  # px, sigma; 0: the mask stays
     tones: Tones
     whole: Tones | None
+    wholly: Bool[np.ndarray, " B"]  # those that `whole` is for
 
     @property
     def given(self) -> Bool[np.ndarray, " B"]:
         """Whose composites stay."""
-        stay: np.ndarray = ~(self.recolored | self.untouched)
+        stay: np.ndarray = ~(self.recolored | self.redrawn | self.untouched)
         return stay
 
 
@@ -50,21 +58,29 @@ def draw_variety(section: TrainData, count: int, size: int, rng: np.random.Gener
     shares = np.array([section.jitter, section.region_share, section.natural_share])
     jittered, invented, untouched = rng.random((3, count)) < shares[:, None]
     whole = draw_tones(count, rng, strength=section.whole_jitter) if section.whole_jitter > 0 else None
+    regions, tones = draw_regions(int(invented.sum()), size, rng), draw_tones(count, rng)
+    redrawn, soft, wholly = rng.random((3, count)) < np.array([section.drawn.share, section.soft_share, section.whole_share])[:, None]
+    softness = np.where(soft & ~invented, rng.uniform(LEAST_SOFT, SOFTEST, count), 0.0).astype(np.float32)
     return Variety(
-        recolored=(jittered | invented) & ~untouched, invented=invented, untouched=untouched,
-        regions=draw_regions(int(invented.sum()), size, rng), tones=draw_tones(count, rng), whole=whole,
+        recolored=(jittered | invented) & ~redrawn & ~untouched, redrawn=redrawn & ~untouched, invented=invented, untouched=untouched,
+        regions=regions, softness=softness, tones=tones, whole=whole, wholly=wholly,
     )
 
 
-def vary(batch: PairBatch, variety: Variety) -> PairBatch:
-    """`batch` after what was drawn for it. The tensors stay the same ones: they are written to."""
+def vary(batch: PairBatch, variety: Variety, redraw: Redraw | None = None) -> PairBatch:
+    """`batch` after what was drawn for it; `redraw` makes the composites that are drawn anew. The tensors are written to and given back."""
     composite, mask, target = (stack.numpy() for stack in (batch.composite, batch.mask, batch.target))
     mask[variety.invented] = variety.regions
+    for place in np.flatnonzero(variety.softness).tolist():
+        mask[place, 0] = cv2.GaussianBlur(mask[place, 0], (0, 0), float(variety.softness[place]))
     apply_tones(target, variety.tones, mask, places=np.flatnonzero(variety.recolored), result=composite)
+    for place in np.flatnonzero(variety.redrawn).tolist():
+        assert redraw is not None, "train.data.drawn.share is above 0"
+        composite[place] = redraw(target[place], mask[place], place)
     composite[variety.untouched] = target[variety.untouched]
     if variety.whole is not None:
         for images in (composite, target):
-            apply_tones(images, variety.whole, result=images)
+            apply_tones(images, variety.whole, places=np.flatnonzero(variety.wholly), result=images)
     return batch
 
 
