@@ -19,6 +19,7 @@ from released_models import write_released_model
 from attune import chosen_model
 from attune.cli import main as attune_main
 from attune.rejects import RejectReason
+from docs import pictures
 from docs.params_reference import PAGE, as_markdown, flatten, leaves
 from tasks.index import TABLES
 from tasks.params import Params
@@ -270,6 +271,13 @@ def test_the_python_of_the_pages_runs(page: Path) -> None:
     for block in python_blocks(page):
         exec(compile(block, page.name, "exec"), names)
     assert "attune" in names
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_pages_can_be_drawn_anew(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "FOLDER", desk)
+    pictures.main()
+    assert all((desk / name).stat().st_size > 10_000 for name in ("fitted.jpg", "pasted.jpg", "strength.jpg"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
