@@ -21,8 +21,10 @@ from tasks.params import load_params
 def export(folder: Path, out: Path, weights: Weights, figures: Path | None) -> None:
     """Write `out` and its JSON, and say how large and how exact they are."""
     params = load_params()
+    ours = folder.resolve() == params.paths.harmonizer.resolve()  # another was trained on other data than the index holds now
     about = describe_model(
-        folder, params.paths.index, figures=read_json(figures) if figures else {}, lineage=read_lineage("train", params),
+        folder, params.paths.index if ours else None, figures=read_json(figures) if figures else {},
+        lineage=read_lineage("train", params) if ours else {},
     )
     difference = release_harmonizer(load_harmonizer(folder)[0], out, about, weights=weights)
     console.print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, weights as {weights}, edits within {difference:.1g} of torch's")

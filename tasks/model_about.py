@@ -12,14 +12,15 @@ from tasks.index import read_index
 NOT_STATED = "not stated"
 
 
-def describe_model(folder: Path, index: Path, *, figures: Mapping[str, float], lineage: Mapping[str, str]) -> dict[str, Any]:
-    """JSON values about the harmonizer that was trained into `folder`, on the data of `index`.
+def describe_model(folder: Path, index: Path | None, *, figures: Mapping[str, float], lineage: Mapping[str, str]) -> dict[str, Any]:
+    """JSON values about the harmonizer that was trained into `folder`, on the data of `index`; None where that is not at hand.
 
     figures: those it was chosen by, with their names. lineage: what only the caller knows: the commit, DVC's hashes.
     """
     trained, weights = read_json(folder / "config.json"), (folder / "model.pt").read_bytes()
+    data = {} if index is None else {"training_data": training_data(index)}
     return {
-        "architecture": trained["config"], "training": trained["about"], "training_data": training_data(index),
+        "architecture": trained["config"], "training": trained["about"], **data,
         "figures": dict(sorted(figures.items())), "lineage": {**lineage, "weights, SHA-256": hashlib.sha256(weights).hexdigest()},
     }
 
