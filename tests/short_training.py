@@ -68,8 +68,16 @@ def short_training(folder: Path) -> Params:
     paths = params.paths.model_copy(update={name: folder / name for name in names})
     options = {"small": {"width": 8, "num_knots": 6, "grid": 2}, "pixel": {"width": 8}}
     params = trained_with(
-        params.model_copy(update={"paths": paths}), model={"size": SIZE, "options": options}, data={"batch_size": 4},
-        optimizer={"steps": 12, "warmup_steps": 2, "ema_decay": 0.5},
+        params.model_copy(update={"paths": paths}), start_from="none",
+        model={"architecture": "small", "size": SIZE, "options": options},
+        data={
+            "batch_size": 4, "jitter": 0.5, "region_share": 0.45, "natural_share": 0.0, "whole_jitter": 0.8, "whole_share": 1.0,
+            "soft_share": 0.0, "drawn": {"share": 0.0},
+        },
+        optimizer={
+            "steps": 12, "warmup_steps": 2, "ema_decay": 0.5, "lr": 1e-3, "render_every": 1,
+            "losses": {"foreground_mse": 1.0, "foreground_rmse": 0.0, "tone_ends": 0.0},
+        },
         adversary={"supervised_warmup_steps": 2, "share": 0.4, "width": 8}, val_every=3, threads=1,
     )
     shards = [

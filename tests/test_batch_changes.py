@@ -45,7 +45,8 @@ def decoded() -> Decoded:
 
 @pytest.fixture
 def section() -> TrainData:
-    return load_params().train.data
+    usual = load_params().train.data
+    return usual.model_copy(update={"drawn": usual.drawn.model_copy(update={"share": 0.0}), "soft_share": 0.0, "whole_share": 1.0})
 
 
 def _generator(seed: int) -> torch.Generator:

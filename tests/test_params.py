@@ -45,8 +45,8 @@ def test_the_committed_params_are_valid(repository: Path) -> None:
         ("ingest", "sources", ["flickr"], ["ingest.sources.0", "starter", "flickr"]),
         ("train.model", "architecture", "huge", ["train.model", "'huge'", "paper, pixel, small"]),
         ("mine", "quotas", {"easy": 0.5, "medium": 0.5, "hard": 0.5}, ["mine.quotas", "must be 1, not 1.5"]),
-        ("train", "num_processes", 5, ["train: data.batch_size 32 cannot be shared evenly by num_processes 5"]),
-        ("augment", "size", 48, ["train.model.size (64)", "augment.size (48)", "must not be larger"]),
+        ("train", "num_processes", 5, ["train: data.batch_size 8 cannot be shared evenly by num_processes 5"]),
+        ("augment", "size", 48, ["train.model.size (256)", "augment.size (48)", "must not be larger"]),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_and_limit(
@@ -77,7 +77,7 @@ def test_options_are_those_of_their_architecture(write_params: Callable[..., Pat
     assert "train.model.options.paper.grid: Field required" in said(lambda options: options["paper"].pop("grid"))
     assert "train.model.options.huge: Extra inputs" in said(lambda options: options.update(huge={}))
     assert "train.model.options.small.edit: Input should be 'both'" in said(lambda options: options["small"].update(edit="none"))
-    assert "train.model: width is 12; it must be a multiple of 8" in said(lambda options: options["small"].update(width=12))
+    assert "train.model: width is 12; it must be a multiple of 8" in said(lambda options: options["matched"].update(width=12))
 
 
 def test_a_missing_key_is_named(write_params: Callable[..., Path]) -> None:
