@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test check bench docs dist ui poll augmentation-study ablation cross-source configure \
+.PHONY: help install pipeline test check bench docs dist ui poll augmentation-study ablation cross-source configure weights \
 	retrain serve versions promote rollback reproduce api
 
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
@@ -64,6 +64,11 @@ study = dvc --wait-for-lock repro ablations/dvc.yaml:baselines@$(1) ablations/dv
 
 configure: install  ## lay a profile over params.yaml: PROFILE=photos RAW=/path/to/your/photographs
 	@exec python -m flows.configure "$(or $(PROFILE),starter)" $(if $(RAW),--raw "$(RAW)")
+
+weights: install  ## train the weights that are shipped, on RAW=/path/to/your/photographs, and export them: some hours, goes on where it was killed
+	@python -m flows.configure photos $(if $(RAW),--raw "$(RAW)")
+	@dvc repro augment
+	@exec python -m flows.weights
 
 retrain: install  ## train on what is new in the inbox, and promote the result if it passes the gate
 	@exec python -m flows.retrain

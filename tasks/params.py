@@ -378,6 +378,20 @@ class Train(Section):
         return self
 
 
+class Phase(Section):
+    size: Side
+    steps: Count
+    lr: Positive
+    natural_share: Share
+    foreground_rmse: NonNegative
+    tone_ends: NonNegative
+
+
+class ShippedWeights(Section):
+    folder: Path
+    phases: Annotated[list[Phase], Field(min_length=1)]
+
+
 class Benchmark(Section):
     source: SourceName | Literal["looks"]
     subset: str
@@ -442,6 +456,7 @@ class Params(Section):
     syconet: Syconet
     augment: Augment
     train: Train
+    weights: ShippedWeights
     evaluate: Evaluate
     poll: Poll
     release: Release

@@ -44,7 +44,7 @@ def train(
     torch.set_num_threads(params.train.threads)
     ranks = ranks or Ranks(device=training_device(0, 1))
     changes, trainer = _changes(params, ranks), _trainer(params, ranks)
-    key = unit_key(train, key_params(params, "seed", "train"), _inputs(params))
+    key = unit_key(train, key_params(params, "seed", "train"), training_inputs(params))
     session = Session(params, key, trainer, report, show)
     plan = plan_steps(params.train.adversary, params.seed, params.train.optimizer.steps)
     first = trainer.progress.step
@@ -82,7 +82,7 @@ def _finish(params: Params, session: Session) -> dict[str, float]:
         harmonizer, strength, kept = calibrated(harmonizer, session.validation)
     about = {
         "step": progress.kept_step, "strength": strength, "seed": params.seed,
-        "params": params.train.model_dump(), "inputs": _inputs(params),
+        "params": params.train.model_dump(), "inputs": training_inputs(params),
     }
     save_harmonizer(params.paths.harmonizer, harmonizer, harmonizer.config, about)
     write_history(params.paths.metrics / "train_history.csv", session.history)
@@ -100,7 +100,7 @@ def _finish(params: Params, session: Session) -> dict[str, float]:
     }
 
 
-def _inputs(params: Params) -> dict[str, str]:
+def training_inputs(params: Params) -> dict[str, str]:
     """What the data were: a hash of each shard folder that is read, and of SycoNet where its composites are made here."""
     folders = [params.paths.shards, *([params.paths.mined] if params.train.adversary.share > 0 else [])]
     inputs = {str(folder): fingerprint(dataclasses.asdict(read_manifest(folder))) for folder in folders}

@@ -1,0 +1,64 @@
+"""The shipped weights: trainings one after another, each from the one before."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from short_training import short_training, trained_with
+
+import tasks.phases
+from tasks.harmonizer_files import load_harmonizer
+from tasks.params import Params, Phase
+from tasks.phases import phase_params, train_in_phases
+
+PHASE = {"size": 32, "steps": 3, "lr": 1e-3, "natural_share": 0.1, "foreground_rmse": 0.5, "tone_ends": 0.1}
+
+
+@pytest.fixture
+def two_phases(tmp_path: Path) -> Params:
+    params = trained_with(short_training(tmp_path), adversary={"share": 0.0})
+    phases = [Phase(**PHASE), Phase(**{**PHASE, "steps": 2, "lr": 1e-30, "natural_share": 0.5})]
+    weights = params.weights.model_copy(update={"folder": tmp_path / "shipped", "phases": phases})
+    still = params.train.optimizer.model_copy(update={"weight_decay": 0.0})
+    return params.model_copy(update={"weights": weights, "train": params.train.model_copy(update={"optimizer": still})})
+
+
+def _silent(*_: object) -> None:
+    pass
+
+
+def test_each_training_starts_from_the_one_before_and_the_last_is_shipped(two_phases: Params) -> None:
+    train_in_phases(two_phases, _silent, _silent)
+    first = load_harmonizer(phase_params(two_phases, 0, "none").paths.harmonizer)[0].state_dict()
+    shipped = load_harmonizer(two_phases.weights.folder)[0].state_dict()
+    for name, tensor in shipped.items():  # the second learns at a rate of nothing
+        torch.testing.assert_close(tensor, first[name], atol=1e-7, rtol=0, msg=name)
+
+
+def test_a_training_that_is_done_is_not_done_again_until_its_settings_change(
+    two_phases: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = train_in_phases(two_phases, _silent, _silent)
+    trained: list[float] = []
+    real = tasks.phases.train
+
+    def counted(params: Params, *rest: Any) -> dict[str, float]:
+        trained.append(params.train.optimizer.steps)
+        return real(params, *rest)
+
+    counted.__module__ = real.__module__
+    monkeypatch.setattr(tasks.phases, "train", counted)
+    assert train_in_phases(two_phases, _silent, _silent) == figures
+    assert trained == []
+    phases = [two_phases.weights.phases[0], two_phases.weights.phases[1].model_copy(update={"steps": 1})]
+    train_in_phases(two_phases.model_copy(update={"weights": two_phases.weights.model_copy(update={"phases": phases})}), _silent, _silent)
+    assert trained == [1]
+
+
+def test_a_phase_changes_what_it_names_and_nothing_else(two_phases: Params) -> None:
+    changed = phase_params(two_phases, 1, "elsewhere").train
+    assert (changed.start_from, changed.data.natural_share, changed.optimizer.steps) == ("elsewhere", 0.5, 2)
+    assert changed.optimizer.losses.foreground_rmse == 0.5
+    assert changed.adversary == two_phases.train.adversary
+    assert changed.data.drawn == two_phases.train.data.drawn
