@@ -25,6 +25,8 @@ from tasks.shard_samples import read_samples
 from tasks.shards import ShardFolder, decode_pair, read_facts, read_manifest
 from tasks.syconet_files import save_syconet
 
+SMALL = {"train.model.architecture": "small", "train.model.size": 32}
+
 Draw = Callable[..., np.ndarray]
 SPLITS = {"train": 5, "val": 2, "test": 2}
 
@@ -78,7 +80,7 @@ def params(project: Path, configure: Callable[..., Params], photograph: Draw, ob
     write_table(Path("data/index/retouches.parquet"), retouches, RETOUCHES)
     save_random_syconet(Path("data/checkpoints/syconet"), 0)
     threads = torch.get_num_threads()
-    yield configure({"augment.size": 32, "train.model.size": 32, "mine.size": 32, "augment.shard_size": 4, "augment.jpeg_quality": 100})
+    yield configure({**SMALL, "augment.size": 32, "mine.size": 32, "augment.shard_size": 4, "augment.jpeg_quality": 100})
     torch.set_num_threads(threads)
 
 
@@ -137,7 +139,7 @@ def test_training_photographs_are_written_as_they_are_with_each_of_their_masks(p
     write_table(Path("data/index/photographs.parquet"), objects, PHOTOGRAPHS)
     write_table(Path("data/index/pairs.parquet"), read_index(Path("data/index"), "pairs", split="val"), PAIRS)
     shutil.rmtree("data/checkpoints")  # nobody needs SycoNet where there are no copies
-    changes = {"augment.photographs": True, "augment.copies": 0, "augment.size": 32, "train.model.size": 32, "mine.size": 32}
+    changes = {**SMALL, "augment.photographs": True, "augment.copies": 0, "augment.size": 32, "mine.size": 32}
     metrics = run(configure(changes))
     assert {name: value for name, value in metrics.items() if name.startswith("num_train")} == {
         "num_train_photograph": 2.0, "num_train_retouched": 4.0,

@@ -365,7 +365,7 @@ def test_encoders_see_the_input_averaged_down() -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_config_comes_back_from_its_file(architecture: str) -> None:
-    large = {"size": 256, "grid": 16, "width": 32} if architecture in ("paper", "published") else {}
+    large = {"size": 256, "grid": 16, "width": 32} if architecture in ("matched", "paper", "published") else {}
     shape = config(architecture=architecture, **large)
     assert shape.architecture == architecture
     assert saved_config(**config_as_saved(shape)) == shape
@@ -381,7 +381,7 @@ def test_a_config_of_before_architectures_had_their_own_is_read() -> None:
 
 
 @pytest.mark.parametrize(("changes", "said"), [
-    ({"architecture": "huge"}, "architecture is 'huge'; it must be one of small, paper"),
+    ({"architecture": "huge"}, "architecture is 'huge'; it must be one of small, matched"),
     ({"widht": 3}, "architecture 'pixel' has no widht"),
     ({"grid": 3}, "architecture 'pixel' has no grid"),
     ({"width": None}, "architecture 'pixel' also needs width"),

@@ -73,7 +73,8 @@ def settle(photographs: Path, tmp_path: Path, configure: Callable[..., Params]) 
     def settled(name: str = "run", changes: dict | None = None) -> Params:
         return configure({
             "paths.index": str(photographs / "index"), "paths.mined": str(tmp_path / name / "mined"),
-            "paths.work": str(tmp_path / name / "work"), "mine.size": SIZE, "train.model.size": SIZE, "augment.size": SIZE,
+            "paths.work": str(tmp_path / name / "work"), "mine.size": SIZE, "augment.size": SIZE,
+            "train.model.architecture": "small", "train.model.size": SIZE,
             "mine.num_composites": 40, "mine.min_box_side": 8, "mine.shard_size": 16, "mine.jitter": 2, **(changes or {}),
         })
 

@@ -204,7 +204,7 @@ def test_user_faults_are_named():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="needs a reference"):
         synthesize_composite(scene(1), disc(), None, None, method="reinhard", rng=rng, limits=LIMITS)
-    with pytest.raises(ValueError, match=r"ingest\.synthesis\.weight of illuminant"):
+    with pytest.raises(ValueError, match=r"ingest\.synthesis\.weights\.illuminant"):
         synthesize_composite(scene(1), disc(), None, None, method="illuminant", rng=rng, limits=LIMITS)
     with pytest.raises(ValueError, match="unknown method 'sepia'"):
         synthesize_composite(scene(1), disc(), None, None, method="sepia", rng=rng, limits=LIMITS)
@@ -234,7 +234,7 @@ def test_weights_of_nothing_name_their_key():
 
 def test_illuminants_are_read_only_if_a_weight_asks_for_them(tmp_path):
     assert illuminants_for(0.0, tmp_path) is None
-    with pytest.raises(ValueError, match=r"illuminants/ccharmony_coefficients\.zip.*weight of illuminant"):
+    with pytest.raises(ValueError, match=r"illuminants/ccharmony_coefficients\.zip.*weights\.illuminant"):
         illuminants_for(0.5, tmp_path)
 
 

@@ -269,7 +269,7 @@ def load_illuminants(path: Path) -> Illuminants:
     Source: Niu et al., ccHarmony (ECCV 2022), `polynomial_matching_coefficients`.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; a weight of illuminant above 0 needs it")
+        raise ValueError(f"{path}: no such file; ingest.synthesis.weights.illuminant (or train.data.drawn's) above 0 needs it")
     try:
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:
             found = {Path(name).name: np.asarray(archive[name]) for name in archive.files}
