@@ -28,12 +28,16 @@ SETTINGS: dict[str, Any] = {
     "ingest.synthesis": {"composites_per_object": 2, "composites_per_test_object": 2, "max_side": 64},
     "mine": {"min_box_side": 8, "max_side": 64},
     "syconet": {"latent_dim": 4, "num_luts": 4, "lut_dim": 5},
+    "train": {"start_from": "none"},
+    "train.model": {"architecture": "small"},
 }
 SHARED: dict[str, Any] = {
     "augment": {"size": 64, "copies": 1, "num_workers": 1}, "mine": {"size": 64, "num_composites": 6, "num_workers": 1},
     "syconet": {"size": 32, "width": 16, "steps": 3, "report_every": 3, "checkpoint_every": 3, "threads": 1},
     "train": {
-        "model": {"size": 32, "options": {"small": {"width": 8, "read_rim": False}}}, "data": {"batch_size": 4, "augmentation": "none"},
+        "start_from": "none",
+        "model": {"architecture": "small", "size": 32, "options": {"small": {"width": 8, "read_rim": False}}},
+        "data": {"batch_size": 4, "augmentation": "none", "drawn": {"share": 0.0}},
         "optimizer": {"steps": 2, "warmup_steps": 1}, "adversary": {"supervised_warmup_steps": 1},
         "val_every": 2, "keep": "last", "threads": 1, "sheet_every": 0,
     },

@@ -81,7 +81,7 @@ def test_the_border_gives_away_untouched_photographs_but_not_natural_samples(
     write_table(tmp_path / "index" / "photographs.parquet", rows, PHOTOGRAPHS)
     params = configure({
         "paths.index": str(tmp_path / "index"), "paths.mined": str(tmp_path / "mined"), "paths.work": str(tmp_path / "work"),
-        "mine.num_composites": 1500,
+        "mine.num_composites": 1500, "mine.size": 128, "train.model.architecture": "small", "train.model.size": 64,
     })
     plan_mine(params)
     auc = measure_tell_tales(read_table(params.paths.mined / "recipes.parquet", RECIPES), seed=0, num_workers=2)

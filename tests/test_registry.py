@@ -122,7 +122,7 @@ from pathlib import Path
 import mlflow.pyfunc
 import pandas as pd
 
-model = mlflow.pyfunc.load_predictor(sys.argv[1])
+model = mlflow.pyfunc.load_model(sys.argv[1])
 rows = [{name: Path(sys.argv[2], f"{name}{number}.png").read_bytes() for name in ("composite", "mask", "plate")} for number in range(2)]
 for number, data in enumerate(model.predict(pd.DataFrame(rows)).harmonized):
     Path(sys.argv[2], f"answer{number}.png").write_bytes(data)
