@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 SETTINGS: dict[str, Any] = {
     "ingest": {"sources": ["photos"], "max_reject_fraction": 0.2},
     "ingest.synthesis": {"composites_per_object": 3, "composites_per_test_object": 2, "max_side": 64},
-    "train": {"optimizer": {"steps": 200, "lr": 3.0e-3}},
+    "train.optimizer": {"steps": 200, "lr": 3.0e-3},
     "evaluate": {"benchmarks": {"photos": {"source": "photos", "subset": "*", "size": 64, "resize": "pillow_bilinear"}}},
     "release": {"max_natural_fmse": 1000.0},
 }
