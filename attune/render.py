@@ -124,6 +124,16 @@ def _is_same(out: np.ndarray, image: np.ndarray) -> bool:
     return bool(out.ctypes.data == image.ctypes.data and out.strides == image.strides)
 
 
+def _begin_strip(
+    image: np.ndarray, mask: np.ndarray, out: np.ndarray, first: int, last: int
+) -> tuple[slice, slice] | None:
+    """Put rows `first` to `last` of `image` into `out`; the box of the mask in them, None where it is empty."""
+    if not _is_same(out, image):
+        out[first:last] = image[first:last]
+    left, top, width, height = cv2.boundingRect((mask[first:last] > 0).view(np.uint8))
+    return (slice(first + top, first + top + height), slice(left, left + width)) if width else None
+
+
 # --- Without numba ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -131,12 +141,9 @@ def _render_strip(  # noqa: PLR0917
     image: np.ndarray, mask: np.ndarray, out: np.ndarray, plan: _Plan, first: int, last: int
 ) -> None:
     """Rows `first` to `last` of the result by OpenCV and NumPy; the work stays inside the mask's box."""
-    if not _is_same(out, image):
-        out[first:last] = image[first:last]
-    left, top, width, height = cv2.boundingRect((mask[first:last] > 0).view(np.uint8))
-    if not width:
+    box = _begin_strip(image, mask, out, first, last)
+    if box is None:
         return
-    box = (slice(first + top, first + top + height), slice(left, left + width))
     crop, white = image[box], float(plan.numbers[3])
     # Not NumPy's product: its threads, on top of ours, cost more than they do.
     smooth = cv2.gemm(plan.rows[box[0]], plan.columns[box[1]], 1.0, None, 0.0, flags=cv2.GEMM_2_T)
@@ -165,12 +172,9 @@ def _apply_strip(  # noqa: PLR0917
     image: np.ndarray, mask: np.ndarray, out: np.ndarray, edit: EditArrays, first: int, last: int
 ) -> None:
     """Rows `first` to `last` of the result, each operator in its turn; the work stays inside the mask's box."""
-    if not _is_same(out, image):
-        out[first:last] = image[first:last]
-    left, top, width, height = cv2.boundingRect((mask[first:last] > 0).view(np.uint8))
-    if not width:
+    box = _begin_strip(image, mask, out, first, last)
+    if box is None:
         return
-    box = (slice(first + top, first + top + height), slice(left, left + width))
     real, white = np.dtype(np.float32 if image.dtype == np.uint8 else np.float64), float(np.iinfo(image.dtype).max)
     crop, window = image[box].astype(real), Window(mask.shape[0], mask.shape[1], *box)
     pixels = np.asarray(crop / white, real)

@@ -4,15 +4,15 @@ Each has a folder of its own below `paths.work`, and so has its checkpoint: a ki
 for these params, inputs and this code is not done again.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from attune.files import read_json, write_json
+from attune.files import read_json, write_json, written_atomically
 from attune.unit_keys import unit_key
 from tasks.params import Params, key_params
 from tasks.train import Advance, train, training_inputs
 from tasks.training.session import Report
+from tasks.training.starting import NONE
 
 DONE = "done.json"
 
@@ -22,7 +22,7 @@ def train_in_phases(params: Params, report: Report, advance: Advance) -> dict[st
 
     Raises ValueError as `tasks.train.train` does.
     """
-    before, figures = "none", {}
+    before, figures = NONE, {}
     for number in range(len(params.weights.phases)):
         phase = phase_params(params, number, before)
         settings = key_params(phase, "seed", "train", but={"train.start_from"})
@@ -35,14 +35,14 @@ def train_in_phases(params: Params, report: Report, advance: Advance) -> dict[st
         else:
             figures = done["figures"]
         before = str(phase.paths.harmonizer)
-    params.weights.folder.mkdir(parents=True, exist_ok=True)
     for name in ("model.pt", "config.json"):
-        shutil.copyfile(Path(before) / name, params.weights.folder / name)
+        with written_atomically(params.weights.folder / name) as temporary:
+            temporary.write_bytes((Path(before) / name).read_bytes())
     return dict(figures)
 
 
 def phase_params(params: Params, number: int, before: str) -> Params:
-    """`params` of training `number`, which starts from the harmonizer in the folder `before`, or from nothing ("none")."""
+    """`params` of training `number`, which starts from the harmonizer in the folder `before`, or from nothing (`NONE`)."""
     phase, work = params.weights.phases[number], params.paths.work / "weights" / str(number)
     train_section, losses = params.train, params.train.optimizer.losses
     optimizer = train_section.optimizer.model_copy(update={

@@ -1,7 +1,7 @@
 """Dual-stream training of the harmonizer: supervised steps on pairs, adversarial steps on real composites.
 
 Source: Wang et al., "Semi-supervised Parametric Real-world Image Harmonization", CVPR 2023. Departures, each for small data and two
-cores: the reconstruction loss may be normalised by the foreground (`train.optimizer.loss`), supervised steps may leave the discriminator
+cores: the reconstruction loss may be normalised by the foreground (`train.optimizer.losses`), supervised steps may leave the discriminator
 out (`train.adversary.discriminate_pairs`), and the weights kept are a running average (EMA).
 
 Every random choice is a function of (seed, step), and so is each batch: a killed run continues where its last checkpoint stands and
