@@ -162,9 +162,13 @@ class Life:
             return False
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE, *, pause: float = 0.1) -> None:
+def wait_for(
+    condition: Callable[[], Any], what: str, seconds: float = PATIENCE, *, pause: float = 0.1, of: subprocess.Popen[bytes] | None = None
+) -> None:
+    """Wait until `condition` is true, as long as the process `of`, if any, runs."""
     deadline = time.monotonic() + seconds
     while not condition():
+        assert of is None or of.poll() is None, f"in vain: {what}; it has ended"
         assert time.monotonic() < deadline, f"in vain: {what}"
         time.sleep(pause)
 
@@ -216,7 +220,7 @@ def begin_life(folder: Path, changes: Mapping[str, Any]) -> Life:
 @contextmanager
 def on_schedule(life: Life) -> Iterator[Life]:
     """`make serve` for the length of the block; afterwards nothing runs in the project's folder."""
-    with life.in_background("flows.serve", "--port", str(life.ports["prefect"]), log="serve.txt"):
-        wait_for(lambda: life.is_up("prefect", "/api/health"), "the server answers")
+    with life.in_background("flows.serve", "--port", str(life.ports["prefect"]), log="serve.txt") as server:
+        wait_for(lambda: life.is_up("prefect", "/api/health"), "the server answers", of=server)
         yield life
     assert life.processes() == set(), "nothing may outlive its command"

@@ -102,13 +102,15 @@ def ingest() -> None:
 
 
 def train() -> None:
-    """Fit a small harmonizer to the index's training pairs."""
+    """Fit a small harmonizer to the index's training pairs, and write the released model beside its weights, as the stage does."""
     import torch
     from torch.nn.functional import interpolate
 
     from attune.images import read_image, read_mask
+    from attune.model_files import MODEL_ONNX
     from models.architectures import harmonizer_config
     from models.harmonizer import build_harmonizer
+    from tasks.export import release_harmonizer
     from tasks.harmonizer_files import save_harmonizer
     from tasks.index import read_index
     from tasks.params import load_params
@@ -137,6 +139,7 @@ def train() -> None:
         (error.sum() / mask.sum()).backward()
         optimizer.step()
     save_harmonizer(params.paths.harmonizer, model.eval(), config, {"steps": params.train.optimizer.steps})
+    release_harmonizer(model, params.paths.harmonizer / MODEL_ONNX, {})
 
 
 if __name__ == "__main__":

@@ -66,14 +66,14 @@ def test_nothing_new_is_said_and_nothing_is_made(life: Life) -> None:
 
 def test_new_data_are_learned_on_schedule_while_the_model_serves(life: Life) -> None:
     serve = ("mlflow", "models", "serve", "--model-uri", "models:/attune@champion", "--env-manager", "local", "--host", "127.0.0.1")
-    with life.in_background(*serve, "--port", str(life.ports["model"]), log="model.txt"):
+    with life.in_background(*serve, "--port", str(life.ports["model"]), log="model.txt") as serving:
         write_photographs(life.inbox, range(300, 340), "train", coloured)
         (life.inbox / "images/broken.png").write_bytes(b"no picture")
         shutil.copy(life.inbox / "masks/p300.png", life.inbox / "masks/broken.png")
         with open(life.inbox / "manifest.csv", "a") as handle:
             handle.write("broken,broken,train\n")
         schedule_soon(life)
-        wait_for(lambda: life.is_up("model", "/ping"), "the model answers")
+        wait_for(lambda: life.is_up("model", "/ping"), "the model answers", of=serving)
         life.ask(64, 64)
         wait_for((life.folder / "data/work/retrain/workspace").is_dir, "the cron fires")
         life.ask(97, 310)
