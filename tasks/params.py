@@ -380,6 +380,7 @@ class Train(Section):
 
 class Phase(Section):
     size: Side
+    trainings: Count
     steps: Count
     lr: Positive
     natural_share: Share
@@ -389,6 +390,7 @@ class Phase(Section):
 
 class ShippedWeights(Section):
     folder: Path
+    start_from: str
     phases: Annotated[list[Phase], Field(min_length=1)]
 
 

@@ -8,18 +8,19 @@ import torch
 from short_training import short_training, trained_with
 
 import tasks.phases
+from attune.files import read_json
 from tasks.harmonizer_files import load_harmonizer
 from tasks.params import Params, Phase
 from tasks.phases import phase_params, train_in_phases
 
-PHASE = {"size": 32, "steps": 3, "lr": 1e-3, "natural_share": 0.1, "foreground_rmse": 0.5, "tone_ends": 0.1}
+PHASE = {"size": 32, "trainings": 1, "steps": 3, "lr": 1e-3, "natural_share": 0.1, "foreground_rmse": 0.5, "tone_ends": 0.1}
 
 
 @pytest.fixture
 def two_phases(tmp_path: Path) -> Params:
     params = trained_with(short_training(tmp_path), adversary={"share": 0.0})
     phases = [Phase(**PHASE), Phase(**{**PHASE, "steps": 2, "lr": 1e-30, "natural_share": 0.5})]
-    weights = params.weights.model_copy(update={"folder": tmp_path / "shipped", "phases": phases})
+    weights = params.weights.model_copy(update={"folder": tmp_path / "shipped", "start_from": "none", "phases": phases})
     still = params.train.optimizer.model_copy(update={"weight_decay": 0.0})
     return params.model_copy(update={"weights": weights, "train": params.train.model_copy(update={"optimizer": still})})
 
@@ -54,6 +55,22 @@ def test_a_training_that_is_done_is_not_done_again_until_its_settings_change(
     phases = [two_phases.weights.phases[0], two_phases.weights.phases[1].model_copy(update={"steps": 1})]
     train_in_phases(two_phases.model_copy(update={"weights": two_phases.weights.model_copy(update={"phases": phases})}), _silent, _silent)
     assert trained == [1]
+
+
+def test_a_phase_of_several_trainings_ships_the_mean_of_their_weights_or_the_best_of_them(two_phases: Params) -> None:
+    phases = [two_phases.weights.phases[0].model_copy(update={"trainings": 2})]
+    params = two_phases.model_copy(update={"weights": two_phases.weights.model_copy(update={"phases": phases})})
+    figures = train_in_phases(params, _silent, _silent)
+    folders = [phase_params(params, 0, "none", training=number).paths.harmonizer for number in range(2)]
+    one, other = (load_harmonizer(folder)[0].state_dict() for folder in folders)
+    assert any(not torch.equal(one[name], other[name]) for name in one), "each training has its own seed"
+    mean = load_harmonizer(folders[0].parents[1] / "mean")[0].state_dict()
+    for name, tensor in mean.items():
+        torch.testing.assert_close(tensor, (one[name] + other[name]) / 2, msg=name)
+    shipped = load_harmonizer(params.weights.folder)[0].state_dict()
+    assert any(all(torch.equal(shipped[name], kept[name]) for name in kept) for kept in (one, other, mean))
+    single = [read_json(folder.parent / "done.json")["figures"]["val_fmse"] for folder in folders]
+    assert figures["val_fmse"] <= min(single)
 
 
 def test_a_phase_changes_what_it_names_and_nothing_else(two_phases: Params) -> None:
