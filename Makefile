@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test check bench docs dist ui poll augmentation-study ablation cross-source configure weights \
+.PHONY: help install pipeline test check bench docs dist ui poll augmentation-study ablation cross-source parts-study configure weights \
 	retrain serve versions promote rollback reproduce api
 
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
@@ -58,6 +58,9 @@ ablation: install  ## what do the streams, curves, shading and mining add? an ho
 
 cross-source: install  ## does it carry over to kinds of photographs it never saw? an hour of one core
 	@$(call study,cross_source)
+
+parts-study: install  ## what does each part of the architecture add? an hour and a half of one core
+	@$(call study,parts)
 
 # The parts of a study by DVC, then its findings for the report's page.
 study = dvc --wait-for-lock repro ablations/dvc.yaml:baselines@$(1) ablations/dvc.yaml:$(1)_cell && python -m flows.ablations report $(1)

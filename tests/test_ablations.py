@@ -188,6 +188,20 @@ def test_cells_differ_in_what_the_study_varies_alone(study: StudyParams, params:
     }
 
 
+def test_each_configuration_of_the_parts_differs_from_the_whole_in_one_thing(study: StudyParams, params: Params) -> None:
+    plan = plan_study("parts", study, params)
+    changed = {name: set(_changed(plan, "whole", name)) for name in plan.cells if name != "whole"}
+    assert all(len(keys) == 1 for keys in changed.values()), changed
+    assert len({key for keys in changed.values() for key in keys}) == len(changed), "two cells are alike"
+
+
+def test_nothing_is_mined_for_a_study_without_an_adversary(study: StudyParams, params: Params) -> None:
+    assert {plan.parts for plan in plan_study("cross_source", study, params).workspaces.values()} == {("shards",)}
+    shared = {**study.cross_source.shared, "train": {**study.cross_source.shared["train"], "adversary": {"share": 0.2}}}
+    mined = study.model_copy(update={"cross_source": study.cross_source.model_copy(update={"shared": shared})})
+    assert {plan.parts for plan in plan_study("cross_source", mined, params).workspaces.values()} == {("shards", "mined")}
+
+
 def test_every_study_sees_as_many_images_in_a_step_of_each_augmentation(study: StudyParams, params: Params) -> None:
     trains = [cell.params["train"] for cell in plan_study("augmentation", study, params).cells.values()]
     assert len({train["data"]["batch_size"] * (2 if train["data"]["augmentation"] == "dynamic" else 1) for train in trains}) == 1
@@ -316,6 +330,17 @@ def test_the_margin_of_shading_stands_in_the_note(study: StudyParams, params: Pa
     assert len(changes) == 2 * 6
     assert set(changes.values()) == {0.2}
     assert "means little" not in found["ablation_real"].note
+
+
+def test_what_a_part_adds_stands_in_the_note(study: StudyParams, params: Params, tmp_path: Path) -> None:
+    def fmse(cell: str, seed: int, _part: str) -> float:
+        return 400.0 + 10 * seed + (50 if cell == "no_matrix" else 0)
+
+    found = _findings("parts", study, params, tmp_path, fmse)["parts"]
+    assert "No matrix: 0.05 (0.05 to 0.05) more of the composites' fMSE is left: yes, with every seed." in found.note
+    assert "No rim: 0 (0 to 0) more of the composites' fMSE is left: not beyond the spread over seeds." in found.note
+    first = found.estimates[0]
+    assert (first.name, first.value, first.low, first.high) == ("whole", 0.42, 0.41, 0.43)
 
 
 def test_a_judge_that_cannot_tell_composites_from_photographs_is_called_so(study: StudyParams, params: Params, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class StudyPlan(Section):
 
 def plan_study(name: StudyName, study: StudyParams, params: Params) -> StudyPlan:
     """The plan of a study. Raises ValueError naming study, cell and key if a change does not fit params.yaml."""
-    planned = {"augmentation": _plan_augmentation, "ablation": _plan_ablation, "cross_source": _plan_cross_source}
+    planned = {"augmentation": _plan_augmentation, "ablation": _plan_ablation, "cross_source": _plan_cross_source, "parts": _plan_parts}
     return planned[name](_Planner(name, study, params))
 
 
@@ -181,14 +181,24 @@ def _plan_ablation(planner: _Planner) -> StudyPlan:
 def _plan_cross_source(planner: _Planner) -> StudyPlan:
     study = planner.study.cross_source
     every = tuple(dict.fromkeys(pattern for patterns in study.groups.values() for pattern in patterns))
+    parts: tuple[Part, ...] = ("shards", "mined") if planner.params.train.adversary.share else ("shards",)
     workspaces: dict[str, WorkspacePlan] = {
-        name: planner.workspace(name, ("shards", "mined"), without=tuple(study.groups.get(name, ()))) for name in study.data
+        name: planner.workspace(name, parts, without=tuple(study.groups.get(name, ()))) for name in study.data
     }
     cells = {EVERYTHING_SEEN: planner.cell(EVERYTHING_SEEN, data=EVERYTHING_SEEN, subsets=every, groups=study.groups)} | {
         name: planner.cell(name, data=name, subsets=tuple(patterns), groups={name: patterns}) for name, patterns in study.groups.items()
     }
     baselines = planner.cell("baselines", data=EVERYTHING_SEEN, subsets=every, groups=study.groups)
     return StudyPlan(workspaces=workspaces, cells=cells, baselines=baselines)
+
+
+def _plan_parts(planner: _Planner) -> StudyPlan:
+    configurations = planner.study.parts.configurations
+    return StudyPlan(
+        workspaces={"pairs": planner.workspace("pairs", ("shards",))},
+        cells={name: planner.cell(name, changes, data="pairs") for name, changes in configurations.items()},
+        baselines=planner.cell("baselines", data="pairs"),
+    )
 
 
 def _values(params: Params, sections: tuple[str, ...]) -> dict[str, Any]:

@@ -76,6 +76,11 @@ class Results:
         """The share of the untouched composites' fMSE of a slice that is left, seed by seed."""
         return [fmse / self.untouched(part) for fmse in self.by_seed(cell, part)]
 
+    def left_at_own_size(self, cell: str) -> list[float]:
+        """The same of all test pairs, of what the untouched composites have at the cell's own size, which need not be the baselines'."""
+        figures = (self.by_seed(cell, figure=figure) for figure in ("fmse", "composite_fmse"))
+        return [mine / untouched for mine, untouched in zip(*figures, strict=True)]
+
     def change(self, cell: str, judge: str) -> Spread:
         """By how much a judge of real composites scores them higher after than before."""
         return spread([found[judge]["after"] - found[judge]["before"] for found in self.cells[cell].values()])

@@ -21,6 +21,7 @@ def study_findings(name: StudyName, plan: StudyPlan, study: StudyParams, results
     """The findings of a study, by the name of their file."""
     makers: dict[StudyName, Callable[[StudyPlan, StudyParams, Results], dict[str, Finding]]] = {
         "augmentation": augmentation_findings, "ablation": ablation_findings, "cross_source": cross_source_findings,
+        "parts": parts_findings,
     }
     return makers[name](plan, study, results)
 
@@ -104,6 +105,22 @@ def cross_source_findings(plan: StudyPlan, study: StudyParams, results: Results)
         section=SECTION, title="Does it carry over to sources it never saw?", note="\n".join([budget(plan), *said, SEEDS]),
         measure="share of the untouched composites' fMSE that is left", better="lower", estimates=tuple(estimates),
         command="make cross-source",
+    )}
+
+
+def parts_findings(plan: StudyPlan, study: StudyParams, results: Results) -> dict[str, Finding]:
+    """What is left of the error by the whole architecture, and with each configuration that differs in one thing."""
+    names = list(study.parts.configurations)
+    left = {name: results.left_at_own_size(name) for name in names}
+    said = []
+    for name in names[1:]:
+        more = spread([mine - whole for mine, whole in zip(left[name], left[names[0]], strict=True)])
+        said.append(f"{name.replace('_', ' ').capitalize()}: {more} more of the composites' fMSE is left: {verdict(more)}.")
+    return {"parts": Finding(
+        section=SECTION, title="What does each part of the architecture add?",
+        note="\n".join([budget(plan), beside(results, WHOLE), *said, SEEDS]),
+        measure="share of the untouched composites' fMSE that is left", better="lower",
+        estimates=tuple(spread(left[name]).estimate(name.replace("_", " ")) for name in names), command="make parts-study",
     )}
 
 

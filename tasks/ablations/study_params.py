@@ -9,9 +9,9 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from tasks.params import Count, Positive, Section
 
-STUDIES = ("augmentation", "ablation", "cross_source")
+STUDIES = ("augmentation", "ablation", "cross_source", "parts")
 EVERYTHING = "everything"  # the training of the cross-source study that leaves no group out
-StudyName = Literal["augmentation", "ablation", "cross_source"]
+StudyName = Literal["augmentation", "ablation", "cross_source", "parts"]
 Changes = dict[str, dict[str, Any]]  # by section of params.yaml
 
 
@@ -63,6 +63,11 @@ class CrossSourceStudy(Section):
         return {name: patterns for name, patterns in self.held_out.items() if name in self.data}
 
 
+class PartsStudy(Section):
+    configurations: Annotated[dict[str, Changes], _with("whole")]
+    shared: Changes
+
+
 class StudyParams(Section):
     """All of ablations/params.yaml."""
 
@@ -73,6 +78,7 @@ class StudyParams(Section):
     augmentation: AugmentationStudy
     ablation: AblationStudy
     cross_source: CrossSourceStudy
+    parts: PartsStudy
 
 
 def load_study_params(path: Path = Path("ablations/params.yaml")) -> StudyParams:
