@@ -7,9 +7,10 @@ composite's own error, seen directly; where the outline follows a real edge it i
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import pad, silu
+from torch.nn.functional import avg_pool2d, pad, silu
 
 NUM_SCALES = 3  # of the neighbourhoods on both sides: 3, 6 and 14 px
+CELLS_WIDE = (3, 7)  # the two larger ones, in cells of 2 px
 NUM_RIM_FEATURES = NUM_SCALES * 15 + 1
 NUM_POINTS = 256  # of the outline that are looked at
 MIN_CLOSENESS = 0.2  # of 1 for a point on the outline itself, 0 where one side alone is near
@@ -50,19 +51,28 @@ def nearest_points(closeness: Float[Tensor, "B N"], count: int) -> Int[Tensor, "
 def neighbourhoods(values: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B C H/2 W/2"]]:
     """The means of `values` over squares of 3, 6 and 14 px around every second pixel; of what lies inside the image, at its edge.
 
-    On a CPU in a fifth of the time of three poolings: squares are summed along columns, then along rows, and share their parts.
+    Torch on a CPU: in a fifth of the time of three poolings. ONNX Runtime: poolings, in an eighth of the time of sums of shifted images.
     """
-    sums, counts = _square_sums(values), _square_sums(torch.ones_like(values[:1, :1]))
+    square_sums = pooled_sums if torch.compiler.is_exporting() else shifted_sums
+    sums, counts = square_sums(values), square_sums(torch.ones_like(values[:1, :1]))
     return [total / count for total, count in zip(sums, counts, strict=True)]
 
 
-def _square_sums(values: Tensor) -> list[Tensor]:
+def pooled_sums(values: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B C H/2 W/2"]]:
+    """The sums of `values` over those squares, nothing beyond the edge, by average poolings."""
+    cells = 4 * avg_pool2d(values, 2)
+    small = 9 * avg_pool2d(values, 3, stride=2, padding=1)
+    return [small, *(width**2 * avg_pool2d(cells, width, stride=1, padding=width // 2) for width in CELLS_WIDE)]
+
+
+def shifted_sums(values: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B C H/2 W/2"]]:
+    """The same: squares are summed along columns, then along rows, and share their parts."""
     upper, lower = values[..., 0::2, :], values[..., 1::2, :]
     two = upper + lower
     three = two + pad(lower[..., :-1, :], (0, 0, 1, 0))
     small = three[..., 0::2] + three[..., 1::2] + pad(three[..., 1:-1:2], (1, 0))
     cells = two[..., 0::2] + two[..., 1::2]
-    return [small, *(_summed(_summed(cells, width, -2), width, -1) for width in (3, 7))]
+    return [small, *(_summed(_summed(cells, width, -2), width, -1) for width in CELLS_WIDE)]
 
 
 def _summed(values: Tensor, width: int, dim: int) -> Tensor:

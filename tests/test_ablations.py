@@ -133,8 +133,17 @@ def test_without_a_subset_none_of_it_is_left_to_learn_from_and_all_of_it_to_be_t
     assert read_index(tmp_path / "without", "retouches") == read_index(index, "retouches")
 
 
+def test_photographs_without_pairs_are_left_out_too(index: Path, tmp_path: Path) -> None:
+    held_out = [row for row in read_index(index, "pairs") if row["split"] != "train"]
+    write_table(index / "pairs.parquet", held_out, TABLES["pairs"])  # training draws its own composites
+    counts = write_index(index, tmp_path / "without", photographs=None, without=("ccp",))
+    left = {row["group"] for row in read_index(tmp_path / "without", "photographs", split="train")}
+    assert left == {row["group"] for row in read_index(index, "photographs", split="train") if row["subset"] != "ccp"}
+    assert counts == {"photographs": len(left), "pairs": 0}
+
+
 def test_what_is_not_there_is_named(index: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"sub-sets dogs, cat_\* to leave out; there are: ccp, coco, lalr"):
+    with pytest.raises(ValueError, match=r"nothing to train on of sub-sets dogs, cat_\* to leave out; there are: ccp, coco, lalr"):
         write_index(index, tmp_path / "other", photographs=None, without=("dogs", "cat_*"))
     with pytest.raises(ValueError, match="21 of 20 training photographs"):
         write_index(index, tmp_path / "other", photographs=21, without=())

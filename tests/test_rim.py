@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from models.rim import NUM_POINTS, NUM_RIM_FEATURES, RimEncoder, nearest_points, neighbourhoods, rim_features
+from models.rim import NUM_POINTS, NUM_RIM_FEATURES, RimEncoder, nearest_points, neighbourhoods, pooled_sums, rim_features, shifted_sums
 
 SIZE = 64
 
@@ -55,6 +55,12 @@ def test_neighbourhoods_are_torchs_poolings_edges_too() -> None:
     ]
     for found, pooled in zip(neighbourhoods(values), expected, strict=True):
         torch.testing.assert_close(found, pooled, atol=1e-6, rtol=0)
+
+
+def test_sums_are_the_same_by_poolings_as_of_shifted_images() -> None:
+    values = draw(2, 5, 24, 36)
+    for pooled, shifted in zip(pooled_sums(values), shifted_sums(values), strict=True):
+        torch.testing.assert_close(pooled, shifted, atol=1e-5, rtol=1e-6)
 
 
 def test_points_lie_on_the_outline_and_nearest_come_first() -> None:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,6 +20,14 @@ def test_gains_stay_in_the_range_whatever_the_logits(scale: float, seed: int) ->
     assert darker.shape == either.shape == (2, 1, 20, 30)
     assert 0.5 - 1e-6 <= darker.min() <= darker.max() <= 1 + 1e-6
     assert 1 / 1.5 - 1e-6 <= either.min() <= either.max() <= 1.5 + 1e-6
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 30), (128, 128), (301, 7), (3, 5)])
+def test_the_grid_is_interpolated_as_torch_does_bicubic(height: int, width: int) -> None:
+    grid = logits(8, seed=3)
+    smooth = torch.nn.functional.interpolate(grid, size=(height, width), mode="bicubic", align_corners=False)
+    found = shading_map(grid, height, width, mode="symmetric", limit=1.6)
+    torch.testing.assert_close(found, torch.exp(torch.tanh(smooth) * math.log(1.6)), atol=1e-5, rtol=0)
 
 
 def test_zero_logits_are_exactly_no_change_in_the_symmetric_range() -> None:

@@ -51,12 +51,12 @@ def write_index(
 
     photographs: of so many photographs, those that lie first by their hash, so that a smaller number's are among a larger one's; "all" is
     all that have pairs, None all and the retouched pairs too. without: patterns of the sub-sets that training and validation do without.
-    Raises ValueError if there are not as many photographs, or no sub-set that the patterns fit has pairs to leave out.
+    Raises ValueError if there are not as many photographs, or nothing to train on is of a sub-set that the patterns fit.
     """
-    pairs = read_index(source, "pairs")
-    trained_on = sorted({row["subset"] for row in pairs if row["split"] == "train"})
+    pairs, photographs_there = read_index(source, "pairs"), read_index(source, "photographs")
+    trained_on = sorted({row["subset"] for row in (*pairs, *photographs_there) if row["split"] == "train"})
     if without and not any(fits(subset, without) for subset in trained_on):
-        raise ValueError(f"{source}: no training pairs of sub-sets {', '.join(without)} to leave out; there are: {', '.join(trained_on)}")
+        raise ValueError(f"{source}: nothing to train on of sub-sets {', '.join(without)} to leave out; there are: {', '.join(trained_on)}")
     chosen = None if photographs is None else choose_photographs(pairs, photographs)
 
     def stays(row: Row) -> bool:
@@ -68,8 +68,8 @@ def write_index(
 
     for table in FILTERED:
         write_table(target / f"{table}.parquet", filter(stays, read_index(source, table)), TABLES[table])
-    left = [row for row in pairs if row["split"] == "train" and stays(row)]
-    return {"photographs": len({row["group"] for row in left}), "pairs": len(left)}
+    left, seen = ([row for row in rows if row["split"] == "train" and stays(row)] for rows in (pairs, (*pairs, *photographs_there)))
+    return {"photographs": len({row["group"] for row in seen}), "pairs": len(left)}
 
 
 def choose_photographs(pairs: list[Any], count: int | Literal["all"]) -> frozenset[str]:
