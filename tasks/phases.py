@@ -82,6 +82,7 @@ def phase_params(params: Params, number: int, before: str, *, training: int = 0)
         "losses": losses.model_copy(update={"foreground_rmse": phase.foreground_rmse, "tone_ends": phase.tone_ends}),
     })
     changed = train_section.model_copy(update={
+        "patience": 0,  # the end of a cosine is where most is gained
         "start_from": before, "model": train_section.model.model_copy(update={"size": phase.size}), "optimizer": optimizer,
         "data": train_section.data.model_copy(update={"natural_share": phase.natural_share}),
     })

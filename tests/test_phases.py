@@ -77,5 +77,6 @@ def test_a_phase_changes_what_it_names_and_nothing_else(two_phases: Params) -> N
     changed = phase_params(two_phases, 1, "elsewhere").train
     assert (changed.start_from, changed.data.natural_share, changed.optimizer.steps) == ("elsewhere", 0.5, 2)
     assert changed.optimizer.losses.foreground_rmse == 0.5
+    assert changed.patience == 0
     assert changed.adversary == two_phases.train.adversary
     assert changed.data.drawn == two_phases.train.data.drawn
