@@ -14,8 +14,10 @@ import torch
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from attune.foreground import FOREGROUND_LEVEL
 from benchmarks.harness import Timings, close, measure, print_machine, print_table
-from tasks.evaluation.metrics import psnr_of, score_flavours, score_pair, squared_errors
+from tasks.color.difference import squared_errors
+from tasks.evaluation.metrics import psnr_of, score_flavours, score_pair
 
 TARGET = 5.0
 TARGET_ON_TWO, TARGET_ERRORS = 8.0, 40.0
@@ -61,21 +63,22 @@ def with_torchmetrics(prediction: np.ndarray, target: np.ndarray, mask: np.ndarr
     """The same four by torchmetrics and torch, float32 as it comes; its SSIM has the border in its mean."""
     ours, theirs = (torch.from_numpy(image).permute(2, 0, 1)[None].float() for image in (prediction, target))
     error = (ours - theirs).square()
-    mse, fmse = float(error.mean()), float(error[:, :, torch.from_numpy(mask >= 128)].mean())
+    mse, fmse = float(error.mean()), float(error[:, :, torch.from_numpy(mask >= FOREGROUND_LEVEL)].mean())
     return mse, fmse, psnr_of(mse), float(structural_similarity_index_measure(ours, theirs, data_range=255.0))
 
 
 def squared_errors_by_numpy(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
     """MSE and fMSE in float64, from one array of squared differences."""
     error = np.square(prediction.astype(np.float64) - target)
-    return float(error.mean()), float(error[mask >= 128].mean())
+    return float(error.mean()), float(error[mask >= FOREGROUND_LEVEL].mean())
 
 
 def compare_all(pair: Pair, *, num_pairs: int, num_rounds: int) -> tuple[Timings, Timings]:
     """Time the four metrics (every contender on `num_pairs` pairs), and MSE and fMSE alone, after checking that the values agree."""
     apart = max(abs(a - b) for a, b in zip(ours(*pair), with_skimage(*pair), strict=True))
     assert apart < TOLERANCE, f"the values differ from scikit-image's by {apart}"
-    assert squared_errors(*pair) == squared_errors_by_numpy(*pair), "MSE and fMSE are not exact"
+    errors = squared_errors(*pair)
+    assert (errors.mse, errors.fmse) == squared_errors_by_numpy(*pair), "MSE and fMSE are not exact"
     with ThreadPoolExecutor(2) as pool:
 
         def on_two_threads(score: Scorer) -> None:

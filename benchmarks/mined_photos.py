@@ -25,6 +25,7 @@ import numpy as np
 import yaml
 
 from attune.files import write_bytes
+from attune.foreground import FOREGROUND_LEVEL
 from attune.images import encode_jpeg
 from attune.rejects import BadSample
 from benchmarks.harness import close, print_machine
@@ -126,7 +127,7 @@ def probe_other_plates(data: Path, folder: Path, recipes: Sequence[Row]) -> None
     """The probe where plates come by Navier-Stokes, are brought as smaller files, or are not made at all."""
     for number, recipe in enumerate({recipe["bg_key"]: recipe for recipe in recipes}.values()):
         image, mask = read_photograph(recipe["bg_image_path"], recipe["bg_mask_path"], PLATE_SIDE)
-        hole = grow_mask(mask >= 128, 4).astype(np.uint8)
+        hole = grow_mask(mask >= FOREGROUND_LEVEL, 4).astype(np.uint8)
         plate = cv2.inpaint(image, hole, 5.0, cv2.INPAINT_NS)
         write_bytes(folder / "plates" / f"{recipe['bg_key']}.jpg", encode_jpeg(plate, 95 - number % 5))
     for method in ("navier_stokes", "precomputed", "none"):

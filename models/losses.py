@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from attune.foreground import FOREGROUND
 from models.backbone import LUMA
 
 LEAST_MSE = 2e-5  # of values in [0, 1]: an RMSE of 1.1 grey levels
@@ -69,6 +70,18 @@ def foreground_rmse(
     return (_of_each(_squares(prediction, target), mask, min_area) + LEAST_MSE).sqrt().mean()
 
 
+def foreground_errors(
+    image: Float[Tensor, "B 3 H W"], target: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, " B"]:
+    """Each image's fMSE: the mean squared difference over the foreground, in squared grey levels (images are in [0, 1]); no loss.
+
+    0 where there is no foreground. `tasks.color.difference.foreground_mse` is the same in NumPy.
+    """
+    hard = (mask >= FOREGROUND).float()
+    errors = ((image - target) * 255.0).square() * hard
+    return errors.sum(dim=(1, 2, 3)) / (3.0 * hard.sum(dim=(1, 2, 3))).clamp_min(1.0)
+
+
 def tone_ends(
     prediction: Float[Tensor, "B 3 H W"], target: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
 ) -> Float[Tensor, ""]:
@@ -77,7 +90,7 @@ def tone_ends(
 
     A mean of plausible answers is grey: it lifts blacks and pulls down whites. Images with under `MIN_TONES` foreground pixels count as 0.
     """
-    inside = mask.flatten(1) > 0.5
+    inside = mask.flatten(1) > FOREGROUND
     counts = inside.sum(dim=1, keepdim=True)
     weights = torch.tensor(LUMA, device=mask.device).view(1, 3, 1, 1)
     ordered = [torch.where(inside, (weights * image).sum(dim=1).flatten(1), OUTSIDE).sort(dim=1).values for image in (prediction, target)]

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attune.foreground import FOREGROUND
 from models.backbone import LUMA
 
 DARKEST = 0.02  # share of the foreground's pixels that are called its blacks
@@ -69,7 +70,7 @@ def excess_black(
     before: Float[Tensor, "B 3 H W"], after: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"], restraint: Restraint
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     """The encoded luma of each foreground's blacks after an edit, and what it may be at most: equal where they are dark enough."""
-    inside = mask.flatten(1) > 0.5
+    inside = mask.flatten(1) > FOREGROUND
     lumas = [_luma(image).flatten(1) for image in (before, after)]
     was, now = (_darkest(luma, inside) for luma in lumas)
     behind = _darkest(lumas[0], ~inside)

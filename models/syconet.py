@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, leaky_relu
 
+from attune.foreground import FOREGROUND
 from models.lut import apply_lut, fuse_luts, identity_lut, smooth_noise
 
 SLOPE = 0.2
@@ -83,7 +84,7 @@ def recolor_foreground(
     luts: Float[Tensor, "B 3 D D D"], image: Float[Tensor, "B 3 H W"], mask: Float[Tensor, "B 1 H W"]
 ) -> Float[Tensor, "B 3 H W"]:
     """`image` at any resolution with its foreground passed through `luts`, in [0, 1]; pixels with mask < 0.5 are copied bit for bit."""
-    return torch.where(mask >= 0.5, apply_lut(image, luts).clamp(0, 1), image)
+    return torch.where(mask >= FOREGROUND, apply_lut(image, luts).clamp(0, 1), image)
 
 
 def draw_code(posterior: Posterior, generator: torch.Generator | None = None) -> Float[Tensor, "B Z"]:

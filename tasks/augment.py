@@ -21,6 +21,7 @@ from attune.images import read_image, read_mask, resize_image
 from attune.unit_keys import unit_key
 from tasks.augmentation.domains import UNION, SycoNets, checkpoint_digests
 from tasks.augmentation.draws import HardCases, draw_composites, harmonizer_digest
+from tasks.color.difference import foreground_mse
 from tasks.index import read_index
 from tasks.kept_shards import find_kept_shard, record_shard
 from tasks.params import Params, key_params
@@ -225,7 +226,7 @@ def _made_by(params: Params, kind: Kind) -> dict[str, Any]:
 def _encode(params: Params, kind: Kind, jobs: Sequence[Row], errors: list[float]) -> Iterator[EncodedSample]:
     makers = {"original": _originals, "augmented": _augmented, "retouched": _retouched, "photograph": _photographs}
     for pair, about in makers[kind](params, jobs):
-        errors.append(_fmse(pair))
+        errors.append(foreground_mse(pair.composite, pair.target, pair.mask))
         yield encode_pair(pair, jpeg_quality=params.augment.jpeg_quality, about=about)
 
 
@@ -296,11 +297,3 @@ class _Targets:
     def read(self, row: Row) -> tuple[Image, Mask]:
         """Target and mask of a row of the pairs' table."""
         return self.image(row["target_path"]), self.mask(row["mask_path"])
-
-
-def _fmse(pair: Pair) -> float:
-    inside = pair.mask >= 128
-    if not inside.any():
-        return 0.0
-    difference = pair.composite[inside].astype(np.float32) - pair.target[inside].astype(np.float32)
-    return float(np.square(difference).mean(dtype=np.float64))

@@ -11,6 +11,7 @@ from skimage.color import deltaE_cie76, deltaE_ciede2000, rgb2lab
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from tasks.color.difference import squared_errors
 from tasks.evaluation.metrics import (
     BUCKETS,
     FLAVOURS,
@@ -24,7 +25,6 @@ from tasks.evaluation.metrics import (
     relative_to,
     score_flavours,
     score_pair,
-    squared_errors,
 )
 
 
@@ -206,7 +206,8 @@ def test_float_predictions_are_not_rounded() -> None:
 def test_squares_are_exact_where_32_bits_would_overflow() -> None:
     target = np.zeros((1500, 1500, 3), np.uint8)
     mask = np.full((1500, 1500), 255, np.uint8)
-    assert squared_errors(np.full_like(target, 255), target, mask) == (65025.0, 65025.0)
+    errors = squared_errors(np.full_like(target, 255), target, mask)
+    assert (errors.mse, errors.fmse, errors.bmse) == (65025.0, 65025.0, 0.0)
 
 
 @pytest.mark.usefixtures("unguarded")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from tasks.augmentation.pairs import Stacks
-from tasks.augmentation.quality import BEST_OF, NUM_DRAWS, expected_best, foreground_mse, measure_quality, pairwise_difference
+from tasks.augmentation.quality import BEST_OF, NUM_DRAWS, expected_best, foreground_errors, measure_quality, pairwise_difference
 from tasks.augmentation.samplers import Images, Masks
 from tasks.params import Params
 
@@ -72,8 +72,8 @@ def test_the_expected_best_is_the_mean_over_all_choices(errors: list[float], dat
 def test_foreground_errors_are_squared_grey_levels_inside_alone() -> None:
     image, mask = np.zeros((1, 2, 2, 3), np.uint8), np.array([[[255, 0], [0, 0]]], np.uint8)
     reference = np.full_like(image, 10)
-    assert foreground_mse(image, reference, mask).tolist() == [100.0]
-    assert foreground_mse(image, reference, np.zeros_like(mask)).tolist() == [0.0]
+    assert foreground_errors(image, reference, mask).tolist() == [100.0]
+    assert foreground_errors(image, reference, np.zeros_like(mask)).tolist() == [0.0]
 
 
 def test_differences_are_the_mean_ciede2000_over_all_pairs_of_draws_inside_the_mask() -> None:

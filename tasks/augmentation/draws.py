@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float32
 
 from attune.images import resize_image
+from models.losses import foreground_errors
 from models.syconet import SycoNet
 from tasks.augmentation.domains import Row, SycoNets
 from tasks.augmentation.faults import Image, Mask, find_faults
@@ -103,9 +104,7 @@ class HardCases:
         batch = to_tensor(np.stack(composites))
         level, target = (to_tensor(picture).expand(len(batch), -1, -1, -1) for picture in (mask, photograph))
         harmonized = self.harmonizer(batch, level).harmonized
-        inside = (level >= 0.5).float()
-        errors = ((harmonized - target) * 255.0).square() * inside
-        return np.asarray((errors.sum(dim=(1, 2, 3)) / (3.0 * inside.sum(dim=(1, 2, 3))).clamp_min(1.0)).numpy())
+        return np.asarray(foreground_errors(harmonized, target, level).numpy())
 
 
 def harmonizer_digest(params: Params) -> str:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from attune.foreground import FOREGROUND_LEVEL
 from tasks.ingestion.synthesis import measure_change
 from tasks.params import Synthesis
 
@@ -25,7 +26,7 @@ def find_faults(photograph: Image, composite: Image, mask: Mask, limits: Synthes
     clipped: pixels driven to black or white. banded: texture added or lost. absurd: a larger change than any light's. All three by the
     limits that ingestion puts on composites. turned: not monotone, more than `MAX_TURNED` of its steps are turned round.
     """
-    if np.count_nonzero(mask >= 128) < MIN_FOREGROUND:
+    if np.count_nonzero(mask >= FOREGROUND_LEVEL) < MIN_FOREGROUND:
         return set()
     measured = measure_change(photograph, composite, mask)
     largest = {"fmse": limits.max_fmse, "delta_e": limits.max_delta_e, "hue_turned": limits.max_hue_turned}
@@ -43,7 +44,7 @@ def steps_turned(photograph: Image, composite: Image, mask: Mask) -> float:
 
     No light or tone curve does that: it is what a table that is not monotone looks like, and it can be measured on any composite.
     """
-    inside = mask >= 128
+    inside = mask >= FOREGROUND_LEVEL
     before, after = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.int16) for image in (photograph, composite))
     num_distinct = num_turned = 0
     for turn in (np.asarray, np.transpose):

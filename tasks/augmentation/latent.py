@@ -3,10 +3,9 @@
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from models.losses import kl_per_dimension
+from models.losses import foreground_errors, kl_per_dimension
 from models.syconet import SycoNet
 from tasks.augmentation.syconet_training import reconstruct
 from tasks.sample import PairBatch
@@ -53,12 +52,7 @@ def _measure_part(model: SycoNet, batch: PairBatch, generator: torch.Generator) 
     rebuilt = reconstruct(model, batch, posterior.mean).clamp(0, 1)
     code = torch.randn(posterior.mean.shape, generator=generator).to(batch.target)
     return {
-        "reconstruction": _fmse(rebuilt, batch.composite, batch.mask), "identity": _fmse(batch.target, batch.composite, batch.mask),
+        "reconstruction": foreground_errors(rebuilt, batch.composite, batch.mask),
+        "identity": foreground_errors(batch.target, batch.composite, batch.mask),
         "weights": model.weigh(batch.target, batch.mask, code), "mean": posterior.mean, "log_variance": posterior.log_variance,
     }
-
-
-def _fmse(image: Tensor, reference: Tensor, mask: Tensor) -> Float[Tensor, " B"]:
-    hard = (mask >= 0.5).float()
-    error = ((image - reference) * 255.0).square() * hard
-    return error.sum(dim=(1, 2, 3)) / (3.0 * hard.sum(dim=(1, 2, 3))).clamp_min(1.0)

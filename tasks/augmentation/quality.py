@@ -12,10 +12,11 @@ from math import comb
 import numpy as np
 from jaxtyping import Float
 
+from attune.foreground import FOREGROUND_LEVEL
 from tasks.augmentation.faults import FAULTS, MIN_FOREGROUND, find_faults
 from tasks.augmentation.pairs import Stacks
 from tasks.augmentation.samplers import Images, Masks, Sampler
-from tasks.color.difference import delta_e_2000, lab_from_srgb
+from tasks.color.difference import delta_e_2000, foreground_mse, lab_from_srgb
 from tasks.params import Synthesis
 
 NUM_DRAWS = 20
@@ -41,28 +42,26 @@ def measure_quality(sampler: Sampler, pairs: Stacks, limits: Synthesis) -> Quali
 
     Raises ValueError if none is left.
     """
-    kept = (pairs["mask"] >= 128).sum(axis=(1, 2)) >= MIN_FOREGROUND
+    kept = (pairs["mask"] >= FOREGROUND_LEVEL).sum(axis=(1, 2)) >= MIN_FOREGROUND
     if not kept.any():
         raise ValueError(f"none of {len(kept)} held-out pairs has a foreground of {MIN_FOREGROUND} px at syconet.size")
     photographs, masks, composites = (pairs[field][kept] for field in ("target", "mask", "composite"))
     draws = [sampler(photographs, masks, number) for number in range(NUM_DRAWS)]
-    errors = np.stack([foreground_mse(draw, composites, masks) for draw in draws])
-    untouched = float(foreground_mse(photographs, composites, masks).mean())
+    errors = np.stack([foreground_errors(draw, composites, masks) for draw in draws])
+    untouched = float(foreground_errors(photographs, composites, masks).mean())
     outside = masks == 0
     return Quality(
         coverage={most: float(expected_best(errors, most).mean()) / untouched for most in BEST_OF},
-        strength=float(np.mean([foreground_mse(draw, photographs, masks) for draw in draws])),
+        strength=float(np.mean([foreground_errors(draw, photographs, masks) for draw in draws])),
         diversity=float(np.mean(pairwise_difference(draws[:NUM_COMPARED], masks))),
         implausible=implausible_shares(photographs, draws[:NUM_JUDGED], masks, limits),
         background_exact=all(bool(np.array_equal(draw[outside], photographs[outside])) for draw in draws),
     )
 
 
-def foreground_mse(images: Images, references: Images, masks: Masks) -> Float[np.ndarray, " B"]:
-    """Per image, the squared difference where the mask is at least 128, in squared grey levels."""
-    inside = (masks >= 128)[..., None]
-    errors = np.square(images.astype(np.float32) - references) * inside
-    return np.asarray(errors.sum(axis=(1, 2, 3), dtype=np.float64) / np.maximum(1, 3 * inside.sum(axis=(1, 2, 3))))
+def foreground_errors(images: Images, references: Images, masks: Masks) -> Float[np.ndarray, " B"]:
+    """The fMSE of each image, in squared grey levels."""
+    return np.array([foreground_mse(*each) for each in zip(images, references, masks, strict=True)])
 
 
 def expected_best(errors: Float[np.ndarray, "N B"], most: int) -> Float[np.ndarray, " B"]:
@@ -77,7 +76,7 @@ def pairwise_difference(draws: Sequence[Images], masks: Masks) -> Float[np.ndarr
     """Per photograph, the mean CIEDE2000 between two of its draws, on an even sample of the foreground's pixels."""
     differences = []
     for number, mask in enumerate(masks):
-        chosen = np.flatnonzero(mask >= 128)
+        chosen = np.flatnonzero(mask >= FOREGROUND_LEVEL)
         chosen = chosen[:: -(-len(chosen) // MAX_COMPARED_PIXELS)]
         labs = [lab_from_srgb(draw[number].reshape(-1, 3)[chosen], np.float32) for draw in draws]
         first, second = (np.concatenate(side) for side in zip(*combinations(labs, 2), strict=True))

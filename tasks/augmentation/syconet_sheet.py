@@ -12,6 +12,7 @@ from attune.images import read_image, read_mask, shrink_to
 from models.syconet import SycoNet
 from tasks.augmentation.domains import Row
 from tasks.augmentation.pairs import read_pairs, to_batch
+from tasks.color.difference import foreground_mse
 from tasks.lut_kernel import apply_lut_uint8
 from tasks.params import Params
 from tasks.seeds import torch_generator
@@ -49,10 +50,9 @@ def sheet_row(params: Params, model: SycoNet, row: Row, codes: Float[Tensor, "K 
     codes = torch.cat([model.encode(batch.target, batch.mask, batch.composite).mean, codes])
     luts = model.generate(batch.target.expand(len(codes), -1, -1, -1), batch.mask.expand(len(codes), -1, -1, -1), codes).numpy()
     rebuilt, *draws = (apply_lut_uint8(target, lut, mask) for lut in luts)
-    inside = mask >= 128
 
     def fmse(image: np.ndarray, reference: np.ndarray) -> float:
-        return float(np.square(image[inside].astype(float) - reference[inside]).mean()) if inside.any() else 0.0
+        return foreground_mse(image, reference, mask)
 
     left = f"{fmse(rebuilt, target):.0f}, to the true one {fmse(rebuilt, composite):.0f}"
     cells = [Cell(target), Cell(composite, f"{fmse(composite, target):.0f}"), Cell(rebuilt, left)]

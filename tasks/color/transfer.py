@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from attune.foreground import FOREGROUND_LEVEL
+
 # Sizes with an underscore are not compared between arguments: a reference has its own, and `region_pixels` says it in words for masks.
 Image = UInt8[np.ndarray, "_H _W 3"]
 Mask = UInt8[np.ndarray, "_H _W"]
@@ -77,7 +79,7 @@ def transfer_reinhard(
 ) -> Image:
     """`image` with the mean and deviation of the reference's foreground in l-alpha-beta, per channel.
 
-    image, reference: sRGB-encoded. mask, reference_mask: above 127 counts for the statistics; where `mask` is 0 nothing changes,
+    image, reference: sRGB-encoded. mask, reference_mask: their foreground counts for the statistics; where `mask` is 0 nothing changes,
     between 0 and 255 the change is blended in. `rng` is not used.
     Raises ValueError if an image and its mask differ in size, TooFewPixels (a ValueError) if a foreground has fewer than `MIN_PIXELS`
     pixels that are not black.
@@ -151,13 +153,13 @@ def bounding_box(mask: Mask) -> tuple[slice, slice]:
 
 
 def region_pixels(image: Image, mask: Mask) -> Pixels:
-    """The foreground's values, where `mask > 127`, in [0, 255]; of a large region an even sample.
+    """The foreground's values, where `mask` is foreground, in [0, 255]; of a large region an even sample.
 
     Raises ValueError if the sizes differ, TooFewPixels if there are fewer than `MIN_PIXELS`.
     """
     if image.shape[:2] != mask.shape:
         raise ValueError(f"the mask is {mask.shape[1]}x{mask.shape[0]} px, its image {image.shape[1]}x{image.shape[0]} px")
-    found = np.take(image.reshape(-1, 3), np.flatnonzero(mask > 127), axis=0)
+    found = np.take(image.reshape(-1, 3), np.flatnonzero(mask >= FOREGROUND_LEVEL), axis=0)
     if len(found) < MIN_PIXELS:
         raise TooFewPixels(f"the mask has {len(found)} foreground pixels: at least {MIN_PIXELS} are needed")
     return _sampled(found, MAX_STATISTICS_PIXELS).astype(np.float32)

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
+from attune.foreground import FOREGROUND_LEVEL
 from tasks.color.recolor import decode_srgb
 from tasks.mining.compositing import to_frame
 
 SIDE = 128  # px: images are squashed to it, so that rings mean the same everywhere
-_HALF = 128  # a mask value from here on is foreground
 _FEWEST = 40  # px of a region that statistics are taken of
 _RINGS = ((1.0, 9.0), (5.0, 25.0), (4.0, np.inf))  # px away from the mask: over, up to
 _LEVELS = (5, 25, 50, 75, 95)  # percentiles
@@ -57,7 +57,7 @@ def measure_looks(image: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H 
 
     image: sRGB-encoded. The outermost pixels of the foreground are left out where it is large enough: they are half background.
     """
-    frame, inside = to_frame(image, SIDE), to_frame(mask, SIDE) >= _HALF
+    frame, inside = to_frame(image, SIDE), to_frame(mask, SIDE) >= FOREGROUND_LEVEL
     if min(np.count_nonzero(inside), np.count_nonzero(~inside)) < _FEWEST:
         return None
     lab = cv2.cvtColor(_LINEAR[frame], cv2.COLOR_LRGB2Lab)

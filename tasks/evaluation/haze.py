@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from tasks.color.difference import FOREGROUND, lab_from_srgb
+from attune.foreground import FOREGROUND_LEVEL
+from tasks.color.difference import lab_from_srgb
 from tasks.evaluation.statistics import bootstrap_interval
 
 LOW, HIGH = 2.0, 98.0  # percentiles of luma: the black and the white point
@@ -98,11 +99,11 @@ def tones_of(image: Image, inside: Bool[np.ndarray, "H W"]) -> Tones:
 
 
 def tone_changes(before: Image, answers: Mapping[str, Image], mask: UInt8[np.ndarray, "H W"]) -> dict[str, ToneChange]:
-    """How the object's tones moved in each of `answers`, where `mask` is 128 or more; the background is `before`'s elsewhere.
+    """How the object's tones moved in each of `answers`, where `mask` is foreground; the background is `before`'s elsewhere.
 
     Empty where either region has fewer than `FEWEST` pixels.
     """
-    inside = mask >= FOREGROUND
+    inside = mask >= FOREGROUND_LEVEL
     if min(np.count_nonzero(inside), np.count_nonzero(~inside)) < FEWEST:
         return {}
     own, background = tones_of(before, inside), tones_of(before, ~inside)

@@ -20,11 +20,12 @@ from jaxtyping import Float, UInt8
 
 from attune.images import read_image, read_mask, resize_image
 from models.harmonizer import Harmonizer
+from tasks.color.difference import foreground_mse
 from tasks.evaluation.appearance_probe import Looks, Probe, exchange_surroundings, measure_looks, train_probe
 from tasks.evaluation.haze import Haze, ToneChange, summarize_haze, tone_changes
 from tasks.evaluation.measurements import COMPOSITE, HARMONIZED, NOTICED, VISIBLE
 from tasks.evaluation.methods import Methods, harmonize_batch, harmonizer_alone
-from tasks.evaluation.metrics import change_inside, cie76_inside, squared_errors
+from tasks.evaluation.metrics import change_inside, cie76_inside
 from tasks.evaluation.statistics import auc_interval, auc_of, bootstrap_interval, bootstrap_median
 from tasks.index import read_index, read_real_composites
 from tasks.params import Params
@@ -271,7 +272,7 @@ class _Change:
 
 def _change(scene: Scene, answer: Image, tones: ToneChange | None) -> _Change:
     before, mask = scene.image, scene.mask
-    _, fmse = squared_errors(answer, before, mask)
+    fmse = foreground_mse(answer, before, mask)
     return _Change(change_inside(before, answer, mask), cie76_inside(before, answer, mask), fmse, tones)
 
 

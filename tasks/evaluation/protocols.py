@@ -24,11 +24,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from attune.foreground import FOREGROUND_LEVEL
 from attune.images import read_image, read_mask, resize_image
 from tasks.evaluation.looks import LOOKS
 from tasks.evaluation.looks_pairs import SOURCE as LOOKS_SOURCE
 from tasks.evaluation.looks_pairs import looked, looks_rows
-from tasks.evaluation.metrics import HARD_LEVEL
 from tasks.index import read_index
 from tasks.params import Benchmark, Params
 
@@ -52,7 +52,7 @@ class Example:
     @property
     def num_foreground(self) -> int:
         """Pixels of the foreground: `mask >= 0.5`. 0 if nothing of it is left at this size."""
-        return int(np.count_nonzero(self.mask >= HARD_LEVEL))
+        return int(np.count_nonzero(self.mask >= FOREGROUND_LEVEL))
 
 
 def test_rows(params: Params, name: str) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ import numba
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from attune.foreground import FOREGROUND_LEVEL
+
 RADIUS = 5  # px: the 11 x 11 window
 SIGMA = 1.5  # px
 SIDE = 2 * RADIUS + 1
@@ -29,7 +31,7 @@ def similarity_sums(
     *,
     data_range: float,
 ) -> tuple[float, float, float]:
-    """Sums of the similarity of every pixel and channel: over the interior, over `mask >= 128`, and over all weighted by `mask / 255`.
+    """Sums of the similarity of every pixel and channel: over the interior, over the foreground, and over all weighted by `mask / 255`.
 
     The interior leaves out a border of `RADIUS` px. Windows at the border see the image mirrored, its edge repeated: d c b a | a b c d.
     prediction, target: of one dtype. Images smaller than the window: ValueError.
@@ -65,7 +67,7 @@ def _sums(first, second, mask, c1, c2):  # type: ignore[no-untyped-def]  # pragm
             if mask[y, x]:
                 pixel = similarity[3 * x] + similarity[3 * x + 1] + similarity[3 * x + 2]
                 soft += mask[y, x] * pixel
-                if mask[y, x] >= 128:
+                if mask[y, x] >= FOREGROUND_LEVEL:
                     hard += pixel
     return interior, hard, soft
 

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from attune.foreground import FOREGROUND_LEVEL
 from attune.images import decode_grey, decode_image, decode_mask, read_bytes
 from attune.rejects import BadSample, RejectReason
-from tasks.color.difference import FOREGROUND, foreground_mse
+from tasks.color.difference import foreground_mse
 from tasks.ingestion.perceptual_hash import SAMPLES, perceptual_hash
 from tasks.params import Ingest
 from tasks.sources.candidates import CompositeCandidate, PairCandidate, PhotographCandidate, RetouchCandidate
@@ -67,9 +68,9 @@ def check_mask(path: str, image: CheckedImage, limits: Ingest, *, any_ratio: boo
     pixels = decode_mask(data, name=path, max_megapixels=limits.max_megapixels)
     height, width = pixels.shape
     _check_same_size(path, (height, width), image)
-    count = int(cv2.countNonZero((pixels >= FOREGROUND).view(np.uint8)))
+    count = int(cv2.countNonZero((pixels >= FOREGROUND_LEVEL).view(np.uint8)))
     if count == 0:
-        raise BadSample(RejectReason.EMPTY_MASK, path, f"no value from {FOREGROUND} on; the largest is {int(pixels.max())}")
+        raise BadSample(RejectReason.EMPTY_MASK, path, f"no value from {FOREGROUND_LEVEL} on; the largest is {int(pixels.max())}")
     ratio = count / pixels.size
     if not any_ratio and ratio < limits.min_fg_ratio:
         raise BadSample(RejectReason.FG_TOO_SMALL, path, f"covers {ratio:.4%}, under ingest.min_fg_ratio = {limits.min_fg_ratio:g}")

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from attune.foreground import FOREGROUND_LEVEL
 from attune.images import decode_image, encode_jpeg, encode_png, shrink_to
 from attune.rejects import RejectReason
-from tasks.color.difference import FOREGROUND, foreground_mse
+from tasks.color.difference import foreground_mse
 from tasks.color.recolor import Illuminants
 from tasks.color.transfer import TRANSFERS
 from tasks.ingestion.references import Reference
@@ -67,7 +68,7 @@ class MadeComposite:
 
 def shrink_mask(mask: UInt8[np.ndarray, "_H _W"], max_side: int) -> UInt8[np.ndarray, "H W"]:
     """A mask at the composites' size, hard (0 or 255), as iHarmony4's are."""
-    return np.where(shrink_to(mask, max_side) >= FOREGROUND, np.uint8(255), np.uint8(0))
+    return np.where(shrink_to(mask, max_side) >= FOREGROUND_LEVEL, np.uint8(255), np.uint8(0))
 
 
 def subset_folder(source: str) -> str:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
 from attune.files import clear_folder, write_bytes
+from attune.foreground import FOREGROUND_LEVEL
 from attune.images import read_mask, read_shrunk
 from tasks.ingestion.plots import KINDS, Kind, write_page
 from tasks.params import Params
@@ -144,7 +145,7 @@ def _cells(table: str, row: dict[str, Any], max_megapixels: float) -> list[Cell]
 
 
 def _outlined(image: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "H W 3"]:
-    inside = (cv2.resize(mask, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA) >= 128).astype(np.uint8)
+    inside = (cv2.resize(mask, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA) >= FOREGROUND_LEVEL).astype(np.uint8)
     outlines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     drawn: UInt8[np.ndarray, "H W 3"] = cv2.drawContours(image.copy(), outlines, -1, OUTLINE, 1, cv2.LINE_AA)
     return drawn

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from tasks.color.difference import Lab, delta_e_2000, lab_from_srgb
+from attune.foreground import FOREGROUND_LEVEL
+from tasks.color.difference import Lab, delta_e_2000, foreground_mse, lab_from_srgb
 from tasks.color.recolor import (
     Illuminants,
     apply_illuminant_change,
@@ -83,7 +84,7 @@ def synthesize_composite(
     """`target` with its foreground recoloured by `method`, or the reason why the result was rejected.
 
     reference, reference_mask: whose foreground's colours a transfer takes; unused, and None is fine, for "retouch" and "illuminant".
-    mask: above 127 is measured; blended in where soft; the background stays bit-exact.
+    mask: its foreground is measured; blended in where soft; the background stays bit-exact.
     Raises ValueError for an unknown method, a transfer without reference, "illuminant" without `illuminants`, or sizes that differ.
     """
     composite: Image | None
@@ -147,21 +148,20 @@ def find_fault(measured: Mapping[str, float], limits: Synthesis) -> Reason | Non
 
 
 def measure_change(target: Image, composite: Image, mask: Mask) -> dict[str, float]:
-    """What was done to the foreground, where `mask > 127`.
+    """What was done to the foreground, where `mask` is foreground.
 
     fmse: mean squared difference, in squared grey levels. delta_e: mean CIEDE2000. hue_turned: share of pixels of which a distinct hue
     became another, over 60 degrees away; both of an even sample. clipped: share of pixels with a value that is 0 or 255 and was not
     before. gradient_ratio: mean absolute step between neighbouring luma values, after by before.
     """
     box = bounding_box(mask)
-    before, after, inside = target[box], composite[box], mask[box] > 127
+    before, after, inside = target[box], composite[box], mask[box] >= FOREGROUND_LEVEL
     chosen = np.flatnonzero(inside)
     seen, seen_after = (np.take(crop.reshape(-1, 3), chosen, axis=0) for crop in (before, after))
     lab, lab_after = (lab_from_srgb(values[:: -(-len(chosen) // MAX_LAB_PIXELS)]) for values in (seen, seen_after))
-    difference = seen_after.astype(np.float32) - seen
     newly = ((seen_after == 0) | (seen_after == 255)) & (seen != seen_after)
     return {
-        "fmse": float(np.mean(np.square(difference), dtype=np.float64)),
+        "fmse": foreground_mse(before, after, mask[box]),
         "delta_e": float(delta_e_2000(lab, lab_after).mean()),
         "hue_turned": _hue_turned(lab, lab_after),
         "clipped": float(np.mean(newly[:, 0] | newly[:, 1] | newly[:, 2])),

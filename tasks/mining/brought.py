@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from attune.foreground import FOREGROUND_LEVEL
 from attune.images import read_image, read_mask
 from tasks.index import read_real_composites
 from tasks.mining.compositing import to_frame
 from tasks.mining.gap import GAP_NAMES, measure_gap
 from tasks.params import Params
 from tasks.shards import ShardInfo, ShardReader, decode_composite
-
-_HALF = 128  # a matte value from here on is foreground
 
 Gaps = list[Float[np.ndarray, "5"]]
 
@@ -48,7 +47,7 @@ def gaps_of_mined(params: Params, shards: Sequence[ShardInfo]) -> Float[np.ndarr
 
 def _gaps(images: Iterable[tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]], params: Params) -> Gaps:
     """Of each composite and its matte; one whose matte has lost its last pixel in the frame is left out."""
-    inside = ((image, matte >= _HALF) for image, matte in images)
+    inside = ((image, matte >= FOREGROUND_LEVEL) for image, matte in images)
     return [measure_gap(image, mask, ring_width=params.mine.ring_width) for image, mask in inside if mask.any()]
 
 

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 
+from attune.foreground import FOREGROUND
+
 PlateMethod = Literal["telea", "navier_stokes", "precomputed", "none"]
 PLATE_METHODS: tuple[PlateMethod, ...] = get_args(PlateMethod)
 
@@ -135,7 +137,7 @@ def cut_object(
     premultiplied = _pad(resample(premultiplied, target.height, target.width), margin, placement.contact)
     soft, spread = _blur(coverage, feather_sigma), _blur(premultiplied, max(feather_sigma, 0.5))
     weight = _blur(coverage, max(feather_sigma, 0.5))
-    inside = (coverage > 0.5)[..., None]
+    inside = (coverage > FOREGROUND)[..., None]
     own = premultiplied / np.maximum(coverage, 1e-6)[..., None]
     carried = spread / np.maximum(weight, 1e-6)[..., None]
     matte = np.rint(255.0 * soft).clip(0, 255).astype(np.uint8)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, UInt8
 
 from attune.files import written_atomically
+from attune.foreground import FOREGROUND_LEVEL
 from attune.images import read_image, read_mask, shrink_to
 from attune.unit_keys import unit_key
 from tasks.index import read_table
@@ -26,7 +27,6 @@ from tasks.mining.plates import PlateFile, find_plates, judge_plate
 from tasks.params import Mine, Params, key_params
 
 SHAPE_SIDE = 8  # the mask's coarse shape: coverage on SHAPE_SIDE x SHAPE_SIDE cells of its box
-_HALF = 128  # a mask value from here on is foreground
 _PHOTOGRAPHS_PER_UNIT = 64  # analysed between two saves of the resumable state
 # What the analysis of an object does not depend on; all other params of the section are part of its key.
 _LATER = {
@@ -77,7 +77,7 @@ def analyse_photograph(
     image = shrink_to(image, mine.max_side)
     masks = [shrink_to(mask, mine.max_side) for mask in masks]
     frame = to_frame(image, mine.size)
-    frames = [to_frame(mask, mine.size) >= _HALF for mask in masks]
+    frames = [to_frame(mask, mine.size) >= FOREGROUND_LEVEL for mask in masks]
     chroma = mean_chroma(frame)
     results = []
     for index, (row, mask, flat) in enumerate(zip(rows, masks, frames, strict=True)):
@@ -135,11 +135,11 @@ def _accepted(
     frame: UInt8[np.ndarray, "S S 3"], flat: Bool[np.ndarray, "S S"], mine: Mine, plate: PlateFile | None,
 ) -> dict[str, Any]:
     height, width = mask.shape
-    box = mask_box(mask >= _HALF) if (mask >= _HALF).any() else mask_box(mask > 0)
+    box = mask_box(mask >= FOREGROUND_LEVEL) if (mask >= FOREGROUND_LEVEL).any() else mask_box(mask > 0)
     contact = mask_contact(box, height, width)
     ring = ring_around(flat, width=mine.ring_width, gap=1)
     foreground, surroundings = region_colours(frame, flat), region_colours(frame, ring if ring.any() else ~flat)
-    crop = (mask[box.top : box.bottom, box.left : box.right] >= _HALF).astype(np.float32)
+    crop = (mask[box.top : box.bottom, box.left : box.right] >= FOREGROUND_LEVEL).astype(np.float32)
     result = {
         "key": row["key"], "reason": "", "detail": "", "width": width, "height": height, "fg_ratio": float(flat.mean()),
         "source_box": [box.left, box.top, box.right, box.bottom],

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.stats import wasserstein_distance
 
 from attune.files import write_bytes
+from attune.foreground import FOREGROUND_LEVEL
 from attune.images import encode_png
 from tasks.mining.gap import DIFFICULTIES, GAP_NAMES, gap_size
 from tasks.mining.recipes import render_recipe
@@ -95,7 +96,7 @@ def _two_histograms(title: str, first: Float64[np.ndarray, " N"], second: Float6
 
 
 def _outlined(image: UInt8[np.ndarray, "S S 3"], matte: UInt8[np.ndarray, "S S"]) -> UInt8[np.ndarray, "S S 3"]:
-    inside = np.pad(matte >= 128, 1, mode="edge")
+    inside = np.pad(matte >= FOREGROUND_LEVEL, 1, mode="edge")
     core = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
     outlined = image.copy()
     outlined[inside[1:-1, 1:-1] & ~core] = (255, 0, 255)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from attune.foreground import FOREGROUND_LEVEL
 from attune.images import decode_image, encode_jpeg
 from tasks.mining.recipes import render_recipe
 
@@ -28,7 +29,7 @@ def border_features(image: UInt8[np.ndarray, "S S 3"], matte: UInt8[np.ndarray, 
     Per pixel of distance (2 * 6 bins): the high-pass itself, its derivative across the border and the one along it. The matte's own edge
     at 0.5 is the border. Multiplying the contrast or adding a smooth field changes nothing but the rounding.
     """
-    inside = matte >= 128
+    inside = matte >= FOREGROUND_LEVEL
     outwards = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)
     inwards = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
     signed = np.where(inside, 0.5 - inwards, outwards - 0.5).astype(np.float32)

@@ -9,14 +9,13 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, UInt8
 
+from attune.foreground import FOREGROUND_LEVEL
 from attune.images import read_image, read_mask, shrink_to
 from tasks.mining.compositing import Box, Contact, Placement, clean_plate, cut_object, grow_mask, matte_in_frame, paste, to_frame
 from tasks.mining.gap import GAP_NAMES
 from tasks.mining.pairing import SCORE_NAMES
 from tasks.mining.plates import read_plate
 from tasks.sample import RealComposite
-
-_HALF = 128  # a mask value from here on is foreground
 
 Photograph = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
 
@@ -92,7 +91,7 @@ def render_recipe(recipe: Mapping[str, Any], read: Callable[[str, str, int], Pho
     pasted = cut_object(image, mask, placement=read_placement(recipe), **matting)
     own = cut_object(background, background_mask, placement=read_placement(recipe, prefix="natural_"), **matting)
     inside = [matte_in_frame(cutout, recipe["size"]) > 0 for cutout in (pasted, own)]
-    plate = _shared_plate(recipe, frame, removed=frame_mask >= _HALF, inside=inside)
+    plate = _shared_plate(recipe, frame, removed=frame_mask >= FOREGROUND_LEVEL, inside=inside)
     composite, matte = paste(plate, pasted)
     natural, natural_mask = paste(plate, own)
     sample = RealComposite(key=recipe["key"], composite=composite, mask=matte, plate=plate, natural=natural)

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
+from attune.foreground import FOREGROUND, FOREGROUND_LEVEL
+from tasks.color.difference import foreground_mse
 from tasks.color.recolor import (
     Illuminants,
     apply_retouch,
@@ -33,7 +35,6 @@ Match = Callable[[Pixels, Pixels, Pixels], Pixels]
 MATCHES: Mapping[str, Match] = {
     "reinhard": match_reinhard, "monge_kantorovich": match_monge_kantorovich, "xiao_ma": match_xiao_ma, "fecker": match_fecker,
 }
-HALF = 127  # of a mask's levels: above is foreground
 PALETTE_SIZE = 1024  # pixels kept of each object, to take colours from
 MIN_FMSE, MAX_FMSE = 60.0, 12000.0  # squared grey levels: what lies outside is drawn again
 MAX_CLIPPED = 0.15  # share of the values that a change drives out of range
@@ -69,7 +70,8 @@ class FreshComposites:
         inside = mask[0] > 0
         places = np.flatnonzero(inside)
         level = mask.reshape(-1)[places][:, None]
-        solid = level[:, 0] > 0.5
+        solid = level[:, 0] > FOREGROUND
+        hard = solid.astype(np.uint8)[None] * np.uint8(255)
         pixels = np.ascontiguousarray(target.reshape(3, -1).take(places, axis=1).T) * np.float32(255)
         if solid.sum() < MIN_PIXELS:
             return target.copy()
@@ -82,7 +84,7 @@ class FreshComposites:
                 drawn = pixels + np.float32(rng.uniform(WEAKEST, STRONGEST)) * (drawn - pixels)
             clipped = np.mean((drawn < 0) | (drawn > 255))
             changed = drawn.clip(0, 255)
-            if MIN_FMSE < np.mean(np.square(changed[solid] - pixels[solid])) < MAX_FMSE and clipped < MAX_CLIPPED:
+            if MIN_FMSE < foreground_mse(changed[None], pixels[None], hard) < MAX_FMSE and clipped < MAX_CLIPPED:
                 break
         result = target.copy()
         result.reshape(3, -1)[:, places] = ((pixels + level * (changed - pixels)) / np.float32(255)).T
@@ -138,7 +140,7 @@ def _palette(shards: ShardFolder, number: int) -> UInt8[np.ndarray, "P 3"]:
     mask = decode_mask_member(member(sample, MASK_MEMBER, name=name), name=f"{name}.{MASK_MEMBER}")
     target = np.empty((*mask.shape, 3), np.uint8)
     decode_jpeg_into(member(sample, "target.jpg", name=name), target, name=f"{name}.target.jpg")
-    inside = target[mask > HALF]
+    inside = target[mask >= FOREGROUND_LEVEL]
     if len(inside) < MIN_PIXELS:
         return np.zeros((PALETTE_SIZE, 3), np.uint8)
     palette: np.ndarray = inside[np.linspace(0, len(inside) - 1, PALETTE_SIZE).astype(int)]

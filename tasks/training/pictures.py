@@ -7,6 +7,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from attune.foreground import FOREGROUND
 from tasks.framing import resample
 from tasks.params import Params
 from tasks.sample import PairBatch
@@ -57,7 +58,7 @@ def _read_composites(params: Params, device: torch.device) -> PairBatch | None:
 
 def _rows(pairs: PairBatch, harmonized: Tensor, label: str, *, has_target: bool) -> list[Row]:
     composites, targets, results = (to_uint8(stack) for stack in (pairs.composite, pairs.target, harmonized))
-    inside = (pairs.mask[:, 0] >= 0.5).cpu().numpy()
+    inside = (pairs.mask[:, 0] >= FOREGROUND).cpu().numpy()
     rows = []
     for number, (composite, target, result) in enumerate(zip(composites, targets, results, strict=True)):
         one = PairBatch(*(stack[number : number + 1] for stack in vars(pairs).values()))

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.losses import foreground_errors
 from tasks.framing import resample
 from tasks.loader import read_pairs
 from tasks.sample import PairBatch
@@ -36,16 +37,9 @@ def harmonize_pairs(model: nn.Module, pairs: PairBatch) -> Float[Tensor, "B 3 H 
 
 def score(harmonized: Float[Tensor, "B 3 H W"], pairs: PairBatch) -> dict[str, float]:
     """Mean fMSE of `harmonized` and of doing nothing, and the share of the pairs that came out better."""
-    after, before = (_squared_errors(image, pairs.target, pairs.mask) for image in (harmonized, pairs.composite))
+    after, before = (foreground_errors(image, pairs.target, pairs.mask) for image in (harmonized, pairs.composite))
     return {
         "val_fmse": after.mean().item(),
         "val_composite_fmse": before.mean().item(),
         "val_do_no_harm": (after < before).float().mean().item(),
     }
-
-
-def _squared_errors(image: Tensor, target: Tensor, mask: Tensor) -> Float[Tensor, " B"]:
-    """Squared grey levels inside the hard mask, mean over pixels and channels."""
-    hard = (mask >= 0.5).float()
-    error = ((image - target) * 255.0).square() * hard
-    return error.sum(dim=(1, 2, 3)) / (3.0 * hard.sum(dim=(1, 2, 3))).clamp_min(1.0)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from attune.foreground import FOREGROUND_LEVEL
 from attune.images import encode_jpeg, encode_png, shrink_to
 from attune.operators.shading import Shading
 from tasks.evaluation.case_files import Case
@@ -84,7 +85,7 @@ def gain_range(shading: Shading, mask: UInt8[np.ndarray, "H W"]) -> tuple[float,
 
 def outline(mask: UInt8[np.ndarray, "H W"]) -> np.ndarray:
     """The foreground's pixels that have a neighbour, above, below or beside, in the background."""
-    inside = mask >= 128
+    inside = mask >= FOREGROUND_LEVEL
     padded = np.pad(inside, 1, mode="edge")
     buried = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return np.asarray(inside & ~buried)

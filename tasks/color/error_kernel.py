@@ -6,13 +6,15 @@ The mask is widened to three values per pixel, so that the compiler handles sixt
 import numba
 import numpy as np
 
+from attune.foreground import FOREGROUND_LEVEL
+
 BLOCK = 1024  # px: the sum of one fits 32 bits; one without foreground is summed once, not twice
 _OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
 @numba.njit(**_OPTIONS)
 def squared_error_sums(prediction, target, mask):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """The sum of squared differences, the same where `mask >= 128`, and how many pixels that is; int64.
+    """The sum of squared differences, the same where `mask >= FOREGROUND_LEVEL`, and how many pixels that is; int64.
 
     prediction, target: uint8 (3 N,), a pixel's values side by side. mask: uint8 (N,).
     """
@@ -40,14 +42,14 @@ def squared_error_sums(prediction, target, mask):  # type: ignore[no-untyped-def
 def _count(levels):  # type: ignore[no-untyped-def]  # pragma: no cover
     count = np.int32(0)
     for x in range(levels.shape[0]):
-        count = np.int32(count + np.int32(levels[x] >> 7))
+        count = np.int32(count + np.int32(levels[x] >= FOREGROUND_LEVEL))
     return count
 
 
 @numba.njit(**_OPTIONS)
 def _widen(levels, wide):  # type: ignore[no-untyped-def]  # pragma: no cover
     for x in range(levels.shape[0]):
-        bits = np.uint8(255) if levels[x] >= 128 else np.uint8(0)
+        bits = np.uint8(255) if levels[x] >= FOREGROUND_LEVEL else np.uint8(0)
         wide[3 * x] = bits
         wide[3 * x + 1] = bits
         wide[3 * x + 2] = bits
