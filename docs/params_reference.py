@@ -10,9 +10,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
-from tasks.params import Params, options_schema
+from tasks.params import OneOf, Params, options_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/params.md"
@@ -80,7 +80,10 @@ def leaves(model: type[BaseModel], values: Mapping[str, Any], prefix: str = "") 
 def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """A type and its limits in words."""
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if hasattr(annotation, "__metadata__"):
+    known = [item.func.names() for item in metadata if isinstance(item, AfterValidator) and isinstance(item.func, OneOf)]
+    if known:
+        said = ", ".join(f"`{name}`" for name in known[0])
+    elif hasattr(annotation, "__metadata__"):
         said = allowed(arguments[0], [*annotation.__metadata__, *metadata])
     elif origin is Literal:
         said = ", ".join(f"`{choice}`" for choice in arguments)

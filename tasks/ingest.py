@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields
 from importlib.metadata import version
 from itertools import chain
@@ -35,28 +35,11 @@ from tasks.ingestion.object_composites import subset_folder
 from tasks.ingestion.sample_lists import read_listed_counts, read_lists, write_lists
 from tasks.ingestion.settling import Row, settle_samples
 from tasks.params import Params
-from tasks.sources.candidates import Candidates
-from tasks.sources.coco import list_coco
-from tasks.sources.composites import list_composites
-from tasks.sources.iharmony4 import COMPOSITES, list_iharmony4
+from tasks.sources.iharmony4 import COMPOSITES
 from tasks.sources.iharmony4 import write_lists as write_layout_lists
-from tasks.sources.photos import list_photos
-from tasks.sources.realhm import list_realhm
-from tasks.sources.realism_labels import list_realism_labels
-from tasks.sources.retouch import list_retouch
-from tasks.sources.starter import list_starter, write_starter
+from tasks.sources.registry import SOURCES
 from tasks.splits import SPLITS
 
-SOURCES: dict[str, Callable[[Params], Candidates]] = {
-    "starter": list_starter,
-    "photos": list_photos,
-    "coco": list_coco,
-    "iharmony4": list_iharmony4,
-    "realhm": list_realhm,
-    "retouch": list_retouch,
-    "composites": list_composites,
-    "realism_labels": list_realism_labels,
-}
 OURS = (RejectReason.SYNTHESIS_FAILED.value, RejectReason.LEAK.value)  # reasons that no fault of what was brought gives
 TOOLS = ("numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg")  # whose versions the tables name
 _SPEED_ALONE = {"num_workers"}
@@ -72,11 +55,12 @@ def plan_ingest(params: Params) -> list[WorkChunk]:
     """
     if not params.ingest.sources:
         raise ValueError(f"ingest.sources: empty; name at least one of {', '.join(SOURCES)}")
-    if "starter" in params.ingest.sources:
-        write_starter(params)
     listed = []
     for name in sorted(set(params.ingest.sources)):
-        candidates = SOURCES[name](params)
+        source = SOURCES[name]
+        if source.make is not None:
+            source.make(params)
+        candidates = source.list(params)
         if not any(getattr(candidates, field.name) for field in fields(candidates)):
             raise ValueError(f"ingest.sources: {name} lists no sample at all")
         listed.append(candidates)

@@ -1,12 +1,22 @@
 """The schema of params.yaml, in its order: no defaults here, so that params.yaml is the only home of a value."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import fields
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 if TYPE_CHECKING:
     from models.harmonizer import HarmonizerConfig
@@ -22,7 +32,32 @@ Domain = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]  # it names a st
 Folders = Annotated[  # one may stand without a list
     tuple[Path, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str | Path) else value), Field(min_length=1)
 ]
-SourceName = Literal["starter", "photos", "coco", "iharmony4", "realhm", "retouch", "composites", "realism_labels"]
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A check that a name is one of those of a registry, looked up when it is asked for."""
+
+    names: Callable[[], list[str]]
+
+    def __call__(self, value: str) -> str:
+        """The name itself. Raises ValueError with the names that there are."""
+        if value not in self.names():
+            raise ValueError(f"{value!r} is not known; there are {', '.join(self.names())}")
+        return value
+
+
+def source_names(*, with_folder: bool = False) -> list[str]:
+    """The sources of `tasks.sources.registry`; those that lie in a folder of their own alone, if `with_folder`."""
+    from tasks.sources.registry import SOURCES  # not above: sources are listed by params
+
+    return [name for name, source in SOURCES.items() if source.layout or not with_folder]
+
+
+SourceName = Annotated[str, AfterValidator(OneOf(source_names))]
+FolderName = Annotated[str, AfterValidator(OneOf(lambda: source_names(with_folder=True)))]
+MeasuredName = Annotated[str, AfterValidator(OneOf(lambda: [*source_names(), LOOKS]))]
+LOOKS = "looks"  # a benchmark that is made of the index's test photographs
 
 
 # Workers, memory, and how often progress is saved or shown: they change how fast a stage is, never what comes out.
@@ -94,7 +129,7 @@ class Synthesis(Section):
 
 class Ingest(Section):
     sources: list[SourceName]
-    folders: dict[Literal["photos", "coco", "iharmony4", "realhm", "retouch", "composites", "realism_labels"], Folders]
+    folders: dict[FolderName, Folders]
     max_reject_fraction: Share
     max_megapixels: Positive
     min_side: Count
@@ -109,9 +144,12 @@ class Ingest(Section):
 
     @field_validator("folders")
     @classmethod
-    def _photos_alone_have_several(cls, folders: dict[str, Folders]) -> dict[str, Folders]:
-        if several := [name for name, each in folders.items() if len(set(each)) < len(each) or (len(each) > 1 and name != "photos")]:
-            raise ValueError(f"{', '.join(several)}: only photos may have several folders, and each but once")
+    def _some_may_have_several(cls, folders: dict[str, Folders]) -> dict[str, Folders]:
+        from tasks.sources.registry import SOURCES
+
+        free = [name for name, source in SOURCES.items() if source.has_several_folders]
+        if several := [name for name, each in folders.items() if len(set(each)) < len(each) or (len(each) > 1 and name not in free)]:
+            raise ValueError(f"{', '.join(several)}: only {', '.join(free)} may have several folders, and each but once")
         return folders
 
 
@@ -395,7 +433,7 @@ class ShippedWeights(Section):
 
 
 class Benchmark(Section):
-    source: SourceName | Literal["looks"]
+    source: MeasuredName
     subset: str
     size: Annotated[int, Field(ge=16, le=4096)] | Literal["native"]
     resize: Literal["none", "pillow_bilinear", "pillow_bicubic", "opencv_linear", "opencv_area", "lanczos_jpeg"]

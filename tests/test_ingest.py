@@ -15,13 +15,12 @@ from tasks.color.difference import foreground_mse
 from tasks.color.recolor import Retouch, apply_retouch
 from tasks.color.transfer import TRANSFERS, bounding_box
 from tasks.index import read_index
-from tasks.ingest import SOURCES, finish_ingest, plan_ingest, settle_ingest
+from tasks.ingest import finish_ingest, plan_ingest, settle_ingest
 from tasks.ingestion import check_chunks, composite_chunks
 from tasks.ingestion.check_chunks import check_chunk, outcomes_folder
 from tasks.ingestion.checks import check_image, check_mask
 from tasks.ingestion.composite_chunks import compose_chunk
 from tasks.ingestion.kept_work import DoneChunk, iterate_results
-from tasks.params import SourceName
 from tasks.sources.iharmony4 import read_lists, write_lists
 
 NUM_PHOTOS = 8
@@ -63,10 +62,6 @@ def outputs(params) -> dict[str, str]:
 
 
 # --- The whole --------------------------------------------------------------------------------------------------------------------------
-
-
-def test_every_source_that_params_may_name_is_known():
-    assert set(SOURCES) == set(SourceName.__args__)
 
 
 def test_the_index_says_what_is_on_disk(photos, params):

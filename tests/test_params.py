@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
@@ -122,9 +122,17 @@ def test_the_schema_holds_no_defaults_and_follows_the_order_of_the_file(reposito
     check(Params, yaml.safe_load((repository / "params.yaml").read_text()), "")
 
 
-def test_every_source_that_params_allow_has_a_folder_or_is_the_starter() -> None:
-    folders = get_args(get_args(schema.Ingest.model_fields["folders"].annotation)[0])
-    assert {*folders, "starter"} == set(get_args(schema.SourceName))
+def test_every_source_has_a_folder_or_is_the_starter() -> None:
+    assert {*schema.source_names(with_folder=True), "starter"} == set(schema.source_names())
+
+
+def test_a_folder_or_benchmark_of_no_source_is_named(write_params: Callable[..., Path]) -> None:
+    path = write_params(lambda values: values["ingest"]["folders"].update(flickr="flickr"))
+    with pytest.raises(ValueError, match=r"ingest\.folders\.flickr.*'flickr' is not known; there are photos, coco"):
+        load_params(path)
+    path = write_params(lambda values: values["evaluate"]["benchmarks"]["starter_photos"].update(source="flickr"))
+    with pytest.raises(ValueError, match=r"evaluate\.benchmarks\.starter_photos\.source: .*'flickr' is not known; .*, looks"):
+        load_params(path)
 
 
 def test_every_line_of_params_that_holds_a_unit_says_it(repository: Path) -> None:

@@ -8,22 +8,20 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attune.files import write_bytes, written_atomically
 from tasks.params import Params
-from tasks.sources.candidates import Candidates, CompositeCandidate, PhotographCandidate, RetouchCandidate
-from tasks.sources.composites import list_composites
+from tasks.sources.candidates import CompositeCandidate, PhotographCandidate, RetouchCandidate
 from tasks.sources.listing import read_csv
-from tasks.sources.photos import list_photos
-from tasks.sources.retouch import list_retouch
+from tasks.sources.registry import SOURCES
 
 ASIDE = "refused"  # in the inbox: batches whose candidate the gate refused
-LISTERS: dict[str, Callable[[Params], Candidates]] = {"photos": list_photos, "retouch": list_retouch, "composites": list_composites}
-LISTS = {"photos": ("manifest.csv", "mask"), "composites": ("list.csv", "name")}  # a source's list, and the column that names its samples
+LISTERS = {name: source.list for name, source in SOURCES.items() if source.takes_new}
+LISTS = {name: source.list_file for name, source in SOURCES.items() if source.list_file}  # and the column that names its samples
 
 Sample = PhotographCandidate | RetouchCandidate | CompositeCandidate
 ListRow = Mapping[str, str]

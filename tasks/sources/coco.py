@@ -28,6 +28,7 @@ from tasks.params import Params
 from tasks.sources.candidates import Candidates, ListingReject, PhotographCandidate
 from tasks.sources.listing import check_inside, check_utf8, safe_key, source_folder
 from tasks.sources.prepared import clear_others, is_up_to_date, time_made, write_prepared
+from tasks.sources.source import Source
 
 SOURCE = "coco"
 PREFIX = "instances_"
@@ -249,3 +250,6 @@ def _draw_masks(objects: list[tuple[PhotographCandidate, Rle]], made_from: int, 
     with ThreadPoolExecutor(num_workers) as pool:
         for _ in pool.map(draw, objects):
             pass
+
+
+DATA = Source(list_coco, layout=LAYOUT)

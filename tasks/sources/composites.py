@@ -14,6 +14,7 @@ from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
 from tasks.sources.candidates import Candidates, CompositeCandidate, ListingReject
 from tasks.sources.listing import find_named, find_stem, image_files, read_csv, required_folder, safe_key, source_folder
+from tasks.sources.source import Source
 
 SOURCE = "composites"
 LAYOUT = "images/, masks/ with files of equal names, and an optional list.csv"
@@ -48,3 +49,6 @@ def list_composites(params: Params) -> Candidates:
 
 def _rows(list_file: Path, stems: list[str]) -> list[dict[str, str]]:
     return read_csv(list_file, ("name",)) if list_file.is_file() else [{"name": stem} for stem in stems]
+
+
+DATA = Source(list_composites, layout=LAYOUT, takes_new=True, list_file=("list.csv", "name"))

@@ -23,6 +23,7 @@ from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
 from tasks.sources.candidates import Candidates, ListingReject, PairCandidate
 from tasks.sources.listing import IMAGE_SUFFIXES, check_inside, check_utf8, image_files, safe_key, source_folder
+from tasks.sources.source import Source
 from tasks.splits import SPLITS, choose_split
 
 SOURCE = "iharmony4"
@@ -171,3 +172,6 @@ def _entries(line: str, subset: str, folder: Path, composites: dict[str, dict[st
         expected = "a bare name" if subset else f"<Sub>/{COMPOSITES}/<name>"
         raise BadSample(RejectReason.BAD_NAME, line, f"not {expected}")
     return [(parts[0], parts[2])]
+
+
+DATA = Source(list_iharmony4, layout=LAYOUT)

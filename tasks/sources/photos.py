@@ -23,6 +23,7 @@ from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
 from tasks.sources.candidates import Candidates, ListingReject, PhotographCandidate
 from tasks.sources.listing import find_named, find_stem, image_files, read_csv, required_folder, safe_key, source_folders
+from tasks.sources.source import Source
 from tasks.splits import SPLITS
 
 SOURCE = "photos"
@@ -124,3 +125,6 @@ def _unmasked(stem: str, images: Path, image_names: dict[str, list[str]]) -> Lis
     except BadSample as bad:
         path, reason, detail = bad.path, bad.reason, bad.detail
     return ListingReject(safe_key(SOURCE, stem), SOURCE, SOURCE, path, reason, detail)
+
+
+DATA = Source(list_photos, layout=LAYOUT, has_several_folders=True, takes_new=True, list_file=("manifest.csv", "mask"))

@@ -25,6 +25,7 @@ from tasks.params import Params
 from tasks.sources.candidates import Candidates, ListingReject, PairCandidate
 from tasks.sources.listing import check_utf8, safe_key, source_folder
 from tasks.sources.prepared import clear_others, is_up_to_date, time_made, write_prepared
+from tasks.sources.source import Source
 
 SOURCE = "realhm"
 METHOD = "published"
@@ -102,3 +103,6 @@ def _candidate(folder: Path, name: str, parts: Parts, output: Path) -> PairCandi
         composite_path=output.as_posix(), mask_path=parts[MASK].as_posix(), target_path=parts[TARGET].as_posix(),
         label="", method=METHOD, licence="", plate_path=parts[BACKGROUND].as_posix(),
     )
+
+
+DATA = Source(list_realhm, layout=LAYOUT)

@@ -12,6 +12,7 @@ from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
 from tasks.sources.candidates import Candidates, CompositeCandidate, ListingReject
 from tasks.sources.listing import find_named, find_stem, image_files, read_csv, required_folder, safe_key, source_folder
+from tasks.sources.source import Source
 
 SOURCE = "realism_labels"
 LAYOUT = "images/, masks/ with files of equal names, and labels.csv"
@@ -46,3 +47,6 @@ def list_realism_labels(params: Params) -> Candidates:
             composite_path=image.as_posix(), mask_path=mask.as_posix(), label=row.get("object", ""), licence="",
         )
     return Candidates(composites=tuple(found[key] for key in sorted(found)), rejects=tuple(rejects))
+
+
+DATA = Source(list_realism_labels, layout=LAYOUT)

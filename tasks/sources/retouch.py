@@ -13,6 +13,7 @@ from attune.rejects import BadSample, RejectReason
 from tasks.params import Params
 from tasks.sources.candidates import Candidates, ListingReject, RetouchCandidate
 from tasks.sources.listing import find_stem, image_files, required_folder, safe_key, source_folder
+from tasks.sources.source import Source
 
 SOURCE = "retouch"
 LAYOUT = "before/ and after/ with files of equal names, and an optional masks/"
@@ -46,3 +47,6 @@ def list_retouch(params: Params) -> Candidates:
 def _orphan(stem: str) -> ListingReject:
     detail = "a mask of no photograph in before/ or after/"
     return ListingReject(safe_key(SOURCE, stem), SOURCE, SOURCE, f"masks/{stem!a}", RejectReason.MISSING, detail)
+
+
+DATA = Source(list_retouch, layout=LAYOUT, takes_new=True)

@@ -34,6 +34,7 @@ from tasks.seeds import numpy_generator
 from tasks.sources.candidates import Candidates, PairCandidate, PhotographCandidate, RetouchCandidate, describe_parameters
 from tasks.sources.listing import safe_key
 from tasks.sources.scenes import render_scene
+from tasks.sources.source import Source
 
 SOURCE = "starter"
 METHOD = "rendered"
@@ -264,3 +265,6 @@ def _content_key(params: Params) -> str:
     values = key_params(params, "seed", "ingest.starter", "ingest.val_share", "ingest.test_share", *limits)
     photographs = [hashlib.sha256(installed_file(photograph).read_bytes()).hexdigest() for photograph in PHOTOGRAPHS.values()]
     return unit_key(write_starter, values, photographs)
+
+
+DATA = Source(list_starter, layout="", make=write_starter)
