@@ -77,7 +77,7 @@ def evaluate(params: Params, advance: Advance, *, lineage: Mapping[str, str] | N
 
 
 def evaluate_harmonizer(params: Params, model: Harmonizer) -> pa.Table:
-    """How well any harmonizer does: one `raw` row per test pair of every benchmark, in `measurements.PER_IMAGE`.
+    """How well any harmonizer does: one `raw` row per test pair of every benchmark, in `measurements.per_image_schema`.
 
     `method` is `HARMONIZED`, and `composite_fmse` the untouched composite's. Nothing is written. Equal to the rows of the stage's own
     `per_image.parquet` for the same model. Raises ValueError as `evaluate`.

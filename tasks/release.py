@@ -23,7 +23,7 @@ GROUPINGS = {"bucket": ("bucket",), "source": ("source", "subset")}  # kinds of 
 class Figures:
     """What was measured of one model."""
 
-    images: pa.Table  # one row per test image; columns of `tasks.evaluation.measurements.PER_IMAGE`
+    images: pa.Table  # one row per test image; columns of `tasks.evaluation.measurements.per_image_schema`
     natural_fmse: float | None  # squared grey levels: how far photographs that need nothing are changed inside their masks; None: unknown
     latency_ms: float  # to predict one edit
     megabytes: float  # of the model's files

@@ -8,9 +8,13 @@ import csv
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from tasks.params import Params
 
 DVC_YAML = """\
 stages:
@@ -85,15 +89,15 @@ def _photograph(rng: np.random.Generator, behind: np.ndarray, on_object: np.ndar
 # --- Stages -----------------------------------------------------------------------------------------------------------------------------
 
 
-def ingest() -> None:
-    """The stage of that name, its units of work one after another."""
+def ingest(params: "Params | None" = None) -> None:
+    """The stage of that name, its units of work one after another; with the params of the current folder, if none are given."""
     from attune.files import write_json
     from tasks.ingest import finish_ingest, plan_ingest, settle_ingest
     from tasks.ingestion.check_chunks import check_chunk
     from tasks.ingestion.composite_chunks import compose_chunk
     from tasks.params import load_params
 
-    params = load_params()
+    params = params or load_params()
     for check in plan_ingest(params):
         check_chunk(params, check)
     for composites in settle_ingest(params):

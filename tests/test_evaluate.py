@@ -20,7 +20,7 @@ from attune.images import encode_png
 from models.harmonizer import HarmonizerConfig, build_harmonizer
 from tasks.evaluate import evaluate, evaluate_harmonizer
 from tasks.evaluation import leaderboard
-from tasks.evaluation.measurements import CHANGES, PER_IMAGE, Scored, read_measurements, summarize
+from tasks.evaluation.measurements import CHANGES, Scored, per_image_schema, read_measurements, summarize
 from tasks.evaluation.measuring import Measured, measure
 from tasks.evaluation.methods import load_methods
 from tasks.evaluation.metrics import FLAVOURS, score_flavours
@@ -172,7 +172,7 @@ def test_the_table_per_image_holds_every_pair_method_and_flavour(project: Path, 
     save_model(params.paths.harmonizer, gain=1.2)
     result = evaluate(params, silent)
     table = pq.read_table(params.paths.measures / "per_image.parquet")
-    assert table.schema.equals(PER_IMAGE)
+    assert table.schema.equals(per_image_schema())
     rows = table.to_pylist()
     assert len(rows) == (4 + 2) * 5 * 3
     mine = [row["fmse"] for row in rows if (row["benchmark"], row["method"], row["flavour"]) == ("all", "harmonized", "raw")]
@@ -194,7 +194,7 @@ def test_any_harmonizer_is_measured_as_the_stage_measures_its_own(project: Path,
     save_model(params.paths.harmonizer, gain=1.2)
     evaluate(params, silent)
     rows = other.to_pylist()
-    assert other.schema.equals(PER_IMAGE)
+    assert other.schema.equals(per_image_schema())
     assert [(row["benchmark"], row["key"]) for row in rows] == [("all", f"pair_{n:02}") for n in range(5)] + [
         ("scenes", "pair_01"), ("scenes", "pair_03")
     ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.evaluation.measurements import PER_IMAGE
+from tasks.evaluation.measurements import per_image_schema
 from tasks.release import Figures, Rule, Verdict
 from tasks.retraining.model_card import MAX_LENGTH, Origin, figures_table, rules_table, write_card
 
@@ -21,10 +21,10 @@ VERDICT = Verdict((
 
 def figures(*fmse: float, benchmark: str = "photos") -> Figures:
     rows: list[dict[str, Any]] = [
-        {**dict.fromkeys(PER_IMAGE.names), "benchmark": benchmark, "key": str(number), "fmse": value, "composite_fmse": 200.0}
+        {**dict.fromkeys(per_image_schema().names), "benchmark": benchmark, "key": str(number), "fmse": value, "composite_fmse": 200.0}
         for number, value in enumerate(fmse)
     ]
-    return Figures(pa.Table.from_pylist(rows, schema=PER_IMAGE), 1.0, 2.0, 3.0)
+    return Figures(pa.Table.from_pylist(rows, schema=per_image_schema()), 1.0, 2.0, 3.0)
 
 
 def test_the_card_names_origin_verdict_and_figures() -> None:

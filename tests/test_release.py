@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tasks.evaluation.measurements import PER_IMAGE
+from tasks.evaluation.measurements import per_image_schema
 from tasks.params import Params, Release
 from tasks.release import Figures, Rule, Verdict, decide, mean_difference_bound, pair_images
 
@@ -24,11 +24,12 @@ def images(fmse: list[float], *, group: Callable[[int], str] = str, composite: f
            bucket: str = "5-15") -> pa.Table:
     """A table of one row per value, each image of a photograph of its own unless `group` says otherwise."""
     rows = [
-        {**dict.fromkeys(PER_IMAGE.names), "benchmark": "b", "source": "photos", "subset": subset, "key": f"{subset}{first + number:04d}",
-         "group": f"{subset}/{group(first + number)}", "bucket": bucket, "fmse": value, "composite_fmse": composite}
+        {**dict.fromkeys(per_image_schema().names), "benchmark": "b", "source": "photos", "subset": subset,
+         "key": f"{subset}{first + number:04d}", "group": f"{subset}/{group(first + number)}", "bucket": bucket,
+         "fmse": value, "composite_fmse": composite}
         for number, value in enumerate(fmse)
     ]
-    return pa.Table.from_pylist(rows, schema=PER_IMAGE)
+    return pa.Table.from_pylist(rows, schema=per_image_schema())
 
 
 def figures(table: pa.Table, **others: float) -> Figures:

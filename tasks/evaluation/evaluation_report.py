@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from tasks.evaluation.case_files import Case
 from tasks.evaluation.findings import Finding
 from tasks.evaluation.measurements import Changed, Scored, Summary
+from tasks.evaluation.metrics import METRICS, shown_metrics
 from tasks.evaluation.report_audit import Audit
 
 
@@ -90,19 +91,20 @@ def as_markdown(summary: Summary, protocols: Mapping[str, str]) -> str:
         "images, with a 95 % bootstrap interval of the mean fMSE. `improved`: the share of images whose fMSE is lower than the",
         "untouched composite's.", "",
     ]
+    _, *others = shown_metrics()  # fMSE has more columns than one
     for name, methods in summary.items():
         composite = methods["composite"]
         skipped = f"; {composite['num_skipped']} skipped, their masks are empty at this size" if composite["num_skipped"] else ""
         lines += [
             f"## {name}", "", f"{composite['num_images']} test pairs{skipped}. {protocols[name]}", "",
-            "| method | MSE | fMSE | 95 % | median | of composite's | PSNR | fPSNR | SSIM | fSSIM | improved |",
-            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+            f"| method | fMSE | 95 % | median | of composite's | {' | '.join(METRICS[metric].label for metric in others)} | improved |",
+            "|---|" + "---:|" * (len(others) + 5),
         ]
         for method, values in methods.items():
             lines.append(
-                f"| {method} | {values['mse']:.2f} | {values['fmse']:.1f} | {values['fmse_low']:.1f} to {values['fmse_high']:.1f} "
-                f"| {values['median_fmse']:.1f} | {values['fmse_of_composites']:.3f} | {values['psnr']:.2f} | {values['fpsnr']:.2f} "
-                f"| {values['ssim']:.4f} | {values['fssim']:.4f} | {values['do_no_harm']:.0%} |"
+                f"| {method} | {values['fmse']:.1f} | {values['fmse_low']:.1f} to {values['fmse_high']:.1f} "
+                f"| {values['median_fmse']:.1f} | {values['fmse_of_composites']:.3f} | "
+                + " | ".join(f"{values[metric]:.{METRICS[metric].digits}f}" for metric in others) + f" | {values['do_no_harm']:.0%} |"
             )
         lines += ["", "fMSE by the foreground's share of the image, in percent:", "", *_bucket_table(methods), ""]
         lines += [f"The untouched composites differ from their targets by an MSE of {composite['bmse']:.2f} in the background.", ""]

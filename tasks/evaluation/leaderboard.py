@@ -19,12 +19,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.evaluation.metrics import Flavour
+from tasks.evaluation.metrics import METRICS, Flavour
 from tasks.params import Benchmark
 
 LEADERBOARD_FILE = Path(__file__).with_name("leaderboard.csv")
 ALL = "all"  # the sub-set that is the whole test split
-METRICS = ("mse", "psnr", "fmse", "ssim", "fssim")
 IHARMONY4 = {"HCOCO": 4283, "HAdobe5k": 2160, "HFlickr": 828, "Hday2night": 133}
 
 
@@ -84,14 +83,16 @@ def read_leaderboard(path: Path = LEADERBOARD_FILE) -> list[PublishedRow]:
     """The rows of the file, in its order. Raises ValueError naming file and line if a table, sub-set or value is none."""
     rows = []
     with open(path, newline="") as handle:
-        for number, line in enumerate(csv.DictReader(handle), start=2):
+        reader = csv.DictReader(handle)
+        published = [name for name in reader.fieldnames or () if name in METRICS]
+        for number, line in enumerate(reader, start=2):
             if line["table"] not in PROTOCOLS or line["subset"] not in PROTOCOLS[line["table"]].num_images:
                 raise ValueError(f"{path}, line {number}: no table {line['table']!r} with a sub-set {line['subset']!r}")
             try:
-                values = {metric: float(line[metric]) for metric in METRICS if line[metric]}
+                values = {metric: float(line[metric]) for metric in published if line[metric]}
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}") from error
-            rows.append(PublishedRow(values=values, **{name: text for name, text in line.items() if name not in METRICS}))
+            rows.append(PublishedRow(values=values, **{name: text for name, text in line.items() if name not in published}))
     return rows
 
 

@@ -39,7 +39,7 @@ Summary = dict[str, dict[str, dict[str, Any]]]  # by benchmark, then by method
 INDEX_COLUMNS = ("source", "subset", "key", "group", "label", "fg_ratio")  # columns that are the index's own
 TOLD_APART_BY = ("subset", "method")  # columns of the index by which images are told apart: whose they are, how the composite was made
 _name = pa.dictionary(pa.int32(), pa.string())
-PER_IMAGE = pa.schema([
+_PAIR = [
     pa.field("benchmark", _name), pa.field("source", _name), pa.field("subset", _name), pa.field("key", pa.string()),
     pa.field("group", pa.string()),  # the photograph: images of one group are not independent
     pa.field("label", _name), pa.field("made_by", _name),  # how the composite came to be
@@ -47,9 +47,7 @@ PER_IMAGE = pa.schema([
     pa.field("num_foreground", pa.int64()),  # px, as measured: mask >= 0.5
     pa.field("fg_ratio", pa.float32()), pa.field("bucket", _name),  # at the file's own size
     pa.field("method", _name), pa.field("flavour", _name),
-    *(pa.field(metric, pa.float64()) for metric in METRICS),
-    pa.field("composite_fmse", pa.float64()),  # of the untouched composite, same flavour
-])
+]
 
 # Of real composites, which have no target: one row per image and method.
 CHANGES = pa.schema([
@@ -57,6 +55,11 @@ CHANGES = pa.schema([
     pa.field("group", pa.string()), pa.field("label", _name), pa.field("width", pa.int32()), pa.field("height", pa.int32()),
     pa.field("num_foreground", pa.int64()), pa.field("fg_ratio", pa.float32()), pa.field("method", _name), pa.field("change", pa.float64()),
 ])
+
+
+def per_image_schema() -> pa.Schema:
+    """The table of pairs: what each is, a column per metric, and the untouched composite's error in the same flavour."""
+    return pa.schema([*_PAIR, *(pa.field(metric, pa.float64()) for metric in METRICS), pa.field("composite_fmse", pa.float64())])
 
 
 @dataclass(frozen=True)
@@ -96,18 +99,18 @@ class Changed:
 
 
 def as_table(results: Mapping[str, Iterable[Scored]]) -> pa.Table:
-    """The rows of each benchmark's pairs, in the schema `PER_IMAGE`; every pair must have the method `COMPOSITE`."""
+    """The rows of each benchmark's pairs, in the schema `per_image_schema()`; every pair must have the method `COMPOSITE`."""
     rows = [
         {
             "benchmark": benchmark, **_index_row(scored.row),
             "made_by": scored.row["method"], "bucket": bucket_of(scored.row["fg_ratio"]),
             "width": scored.width, "height": scored.height, "num_foreground": scored.num_foreground,
-            "method": method, "flavour": flavour, **asdict(scores), "composite_fmse": scored.scores[COMPOSITE][flavour].fmse,
+            "method": method, "flavour": flavour, **scores.values, "composite_fmse": scored.scores[COMPOSITE][flavour].fmse,
         }
         for benchmark, found in results.items() for scored in found
         for method, flavours in scored.scores.items() for flavour, scores in flavours.items()
     ]
-    return pa.Table.from_pylist(rows, schema=PER_IMAGE)
+    return pa.Table.from_pylist(rows, schema=per_image_schema())
 
 
 def changes_table(results: Mapping[str, Iterable[Changed]]) -> pa.Table:
@@ -128,11 +131,14 @@ def write_measurements(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read_measurements(path: Path, schema: pa.Schema = PER_IMAGE) -> pa.Table:
-    """The table that `write_measurements` wrote. ValueError names the file if it is missing or has another schema."""
+def read_measurements(path: Path, schema: pa.Schema | None = None) -> pa.Table:
+    """The table that `write_measurements` wrote; of pairs, if no schema is named.
+
+    ValueError names the file if it is missing or has another schema.
+    """
     if not path.is_file():
         raise ValueError(f"{path}: no such table; `dvc repro` makes it")
-    found = pq.read_table(path)
+    found, schema = pq.read_table(path), schema or per_image_schema()
     if not found.schema.equals(schema, check_metadata=False):
         raise ValueError(f"{path}: columns {found.column_names} where {schema.names} were expected; run `dvc repro` again")
     return found
@@ -144,7 +150,7 @@ def read_scored(path: Path) -> dict[str, list[Scored]]:
     about: dict[tuple[str, str], dict[str, Any]] = {}
     for row in read_measurements(path).to_pylist():
         methods = scores.setdefault(row["benchmark"], {}).setdefault(row["key"], {})
-        methods.setdefault(row["method"], {})[row["flavour"]] = Scores(**{metric: row[metric] for metric in METRICS})
+        methods.setdefault(row["method"], {})[row["flavour"]] = Scores({metric: row[metric] for metric in METRICS})
         about[row["benchmark"], row["key"]] = row
     return {
         name: [

@@ -13,7 +13,7 @@ Images are 0..255 and sRGB-encoded; every metric is per image, and means are ove
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -21,8 +21,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from attune.foreground import FOREGROUND_LEVEL
-from tasks.color.difference import SquaredErrors, delta_e_2000, lab_from_srgb, squared_errors
+from tasks.color.difference import delta_e_2000, lab_from_srgb, squared_errors
 from tasks.color.error_kernel import softly_weighed_error
+from tasks.evaluation.metric import Answer, Metric
 from tasks.evaluation.ssim_kernel import RADIUS, similarity_sums
 
 PEAK = 255.0
@@ -40,20 +41,41 @@ Mask = UInt8[np.ndarray, "H W"]
 
 @dataclass(frozen=True)
 class Scores:
-    """One image's metrics in one flavour. Squared errors in squared grey levels, PSNR in dB, similarities at most 1."""
+    """One image's metrics in one flavour, by name; each is an attribute too."""
 
-    mse: float  # over the image
-    fmse: float  # over the foreground
-    bmse: float  # over the background: what JPEG left there, if nobody touched it; 0 where there is none
-    mae: float  # mean absolute error over the image
-    psnr: float
-    fpsnr: float  # PSNR of `fmse`
-    ssim: float  # mean over the pixels whose window lies inside the image
-    fssim: float  # mean over the foreground, at the border with the image mirrored
-    delta_e: float  # mean CIEDE2000 over the foreground, mask >= 0.5, the same in every flavour
+    values: Mapping[str, float]
+
+    def __getattr__(self, name: str) -> float:
+        if name == "values" or name not in self.values:  # the first while it is unpickled
+            raise AttributeError(name)
+        return self.values[name]
 
 
-METRICS: tuple[str, ...] = tuple(field.name for field in fields(Scores))
+def psnr_of(mse: float, *, peak: float = PEAK) -> float:
+    """Peak signal-to-noise ratio in dB, of a mean squared error; `MAX_PSNR` at most."""
+    return min(MAX_PSNR, 10.0 * math.log10(peak**2 / (mse + MSE_FLOOR)))
+
+
+# Squared errors are in squared grey levels, similarities at most 1. A metric is a file beside this one, or a line, and its entry here.
+METRICS: dict[str, Metric] = {
+    "mse": Metric("MSE", 1, lambda answer: answer.squared.mse),
+    "fmse": Metric("fMSE", 0, lambda answer: answer.fmse),
+    # What JPEG left of the background, if nobody touched it; 0 where there is none.
+    "bmse": Metric("background MSE", 2, lambda answer: answer.squared.bmse, is_shown=False),
+    "mae": Metric("MAE", 2, lambda answer: answer.absolute / answer.squared.num_values, is_shown=False),
+    "psnr": Metric("PSNR, dB", 2, lambda answer: psnr_of(answer.squared.mse, peak=answer.peak), lower_is_better=False),
+    "fpsnr": Metric("fPSNR, dB", 2, lambda answer: psnr_of(answer.fmse, peak=answer.peak), lower_is_better=False),
+    "ssim": Metric("SSIM", 4, lambda answer: answer.similarity, lower_is_better=False),
+    # At the border with the image mirrored.
+    "fssim": Metric("fSSIM", 4, lambda answer: answer.foreground_similarity, lower_is_better=False),
+    # Mean CIEDE2000 over the foreground, the same in every flavour.
+    "delta_e": Metric("dE2000", 2, lambda answer: answer.delta_e, has_flavours=False),
+}
+
+
+def shown_metrics() -> list[str]:
+    """The names of those that the tables of all methods show, fMSE first."""
+    return sorted((name for name, metric in METRICS.items() if metric.is_shown), key=lambda name: name != "fmse")
 
 
 def score_pair(prediction: Image, target: Image, mask: Mask, *, flavour: Flavour = "raw", colour: bool = True) -> Scores:
@@ -78,25 +100,25 @@ def score_flavours(
     hard = (mask >= FOREGROUND_LEVEL).view(np.uint8)
     if not hard.any():
         raise ValueError(EMPTY_MASK)
-    sums = _ErrorSums.of(prediction, target, mask, hard)
+    squared = squared_errors(prediction, target, mask)
+    absolute, absolute_inside = (cv2.norm(prediction, target, cv2.NORM_L1, chosen) for chosen in (None, hard))
     delta_e = _delta_e(prediction, target, hard) if colour else math.nan
-    peak = float(target.max())
     found: dict[Flavour, Scores] = {}
     kept = _Similarity.of(prediction, target, mask) if {"raw", "issam"} & set(flavours) else None
     for flavour in flavours:
+        if flavour not in FLAVOURS:
+            raise ValueError(f"flavour is {flavour!r}; known are {', '.join(FLAVOURS)}")
+        like, fmse, peak, errors = kept, squared.fmse, PEAK, (squared, absolute)
         if flavour == "masked":
-            pasted = _Similarity.of_pasted(prediction, target, mask, hard)
-            found[flavour] = _scores(sums.without_background(), sums.squared.fmse, delta_e, pasted)
-        elif flavour == "raw":
-            assert kept is not None
-            found[flavour] = _scores(sums, sums.squared.fmse, delta_e, kept)
-        elif flavour == "issam":
-            assert kept is not None
+            like = _Similarity.of_pasted(prediction, target, mask, hard)
+            errors = (replace(squared, whole=squared.foreground), absolute_inside)
+        assert like is not None
+        if flavour == "issam":
+            like, peak = like.softly(), max(float(target.max()), 1.0)  # of a black target: one level
             soft = softly_weighed_error(np.ascontiguousarray(prediction), np.ascontiguousarray(target), np.ascontiguousarray(mask))
             fmse = soft / (3.0 * float(mask.sum(dtype=np.int64)))
-            found[flavour] = _scores(sums, fmse, delta_e, kept.softly(), peak=max(peak, 1.0))  # of a black target: one level
-        else:
-            raise ValueError(f"flavour is {flavour!r}; known are {', '.join(FLAVOURS)}")
+        answer = Answer(prediction, target, mask, *errors, fmse, like.whole, like.foreground, delta_e, peak)
+        found[flavour] = Scores({name: metric.measure(answer) for name, metric in METRICS.items()})
     return found
 
 
@@ -120,11 +142,6 @@ def cie76_inside(before: UInt8[np.ndarray, "H W 3"], after: UInt8[np.ndarray, "H
         raise ValueError(EMPTY_MASK)
     apart = lab_from_srgb(after[inside], np.float32) - lab_from_srgb(before[inside], np.float32)
     return float(np.sqrt(np.square(apart).sum(axis=1)).mean(dtype=np.float64))
-
-
-def psnr_of(mse: float, *, peak: float = PEAK) -> float:
-    """Peak signal-to-noise ratio in dB, of a mean squared error; `MAX_PSNR` at most."""
-    return min(MAX_PSNR, 10.0 * math.log10(peak**2 / (mse + MSE_FLOOR)))
 
 
 def average(scores: Sequence[Scores]) -> dict[str, float]:
@@ -161,26 +178,6 @@ def relative_to(means: Mapping[str, float], composite_means: Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class _ErrorSums:
-    """Sums over the image's values, and over the foreground's."""
-
-    squared: SquaredErrors
-    absolute: float
-    foreground_absolute: float
-
-    @staticmethod
-    def of(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray, hard: np.ndarray) -> "_ErrorSums":
-        return _ErrorSums(
-            squared=squared_errors(prediction, target, mask),
-            absolute=cv2.norm(prediction, target, cv2.NORM_L1),
-            foreground_absolute=cv2.norm(prediction, target, cv2.NORM_L1, hard),
-        )
-
-    def without_background(self) -> "_ErrorSums":
-        return _ErrorSums(replace(self.squared, whole=self.squared.foreground), self.foreground_absolute, self.foreground_absolute)
-
-
-@dataclass(frozen=True)
 class _Similarity:
     """Means of the similarity map: over the interior, the hard foreground, and weighed by the soft mask."""
 
@@ -207,21 +204,6 @@ class _Similarity:
 
     def softly(self) -> "_Similarity":
         return _Similarity(self.whole, self.soft_foreground, self.soft_foreground)
-
-
-def _scores(sums: _ErrorSums, fmse: float, delta_e: float, similarity: _Similarity, *, peak: float = PEAK) -> Scores:
-    mse = sums.squared.mse
-    return Scores(
-        mse=mse,
-        fmse=fmse,
-        bmse=sums.squared.bmse,
-        mae=sums.absolute / sums.squared.num_values,
-        psnr=psnr_of(mse, peak=peak),
-        fpsnr=psnr_of(fmse, peak=peak),
-        ssim=similarity.whole,
-        fssim=similarity.foreground,
-        delta_e=delta_e,
-    )
 
 
 def _delta_e(prediction: np.ndarray, target: np.ndarray, hard: np.ndarray) -> float:

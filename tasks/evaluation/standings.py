@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from tasks.evaluation.evaluation_report import Comparison, Leaderboard, LeaderboardRow
-from tasks.evaluation.leaderboard import ALL, METRICS, PROTOCOLS, PublishedRow, compare_protocols, read_leaderboard, tables_for
+from tasks.evaluation.leaderboard import ALL, PROTOCOLS, PublishedRow, compare_protocols, read_leaderboard, tables_for
 from tasks.evaluation.measurements import HARMONIZED, Scored
-from tasks.evaluation.metrics import FLAVOURS, Flavour, average
+from tasks.evaluation.metrics import FLAVOURS, METRICS, Flavour, average
 from tasks.evaluation.statistics import compare, holm
 from tasks.params import Benchmark
 from tasks.seeds import numpy_generator

@@ -5,17 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.evaluation.measurements import CHAMPION, COMPOSITE, HARMONIZED
+from tasks.evaluation.metrics import METRICS
 
 LABELS = {
     COMPOSITE: "untouched composite", "reinhard": "Reinhard", "lab_shift": "half a mean shift in Lab",
     "monge_kantorovich": "Monge-Kantorovich", CHAMPION: "current champion", HARMONIZED: "harmonized (ours)",
 }
 KINDS = {COMPOSITE: "composite", HARMONIZED: "ours"}  # classes of the page's style; any other method is "other"
-METRIC_HEADS = {
-    "mse": "MSE", "fmse": "fMSE", "bmse": "background MSE", "mae": "MAE", "psnr": "PSNR, dB", "fpsnr": "fPSNR, dB", "ssim": "SSIM",
-    "fssim": "fSSIM", "delta_e": "dE2000",
-}
-DIGITS = {"mse": 1, "fmse": 0, "bmse": 2, "mae": 2, "psnr": 2, "fpsnr": 2, "ssim": 4, "fssim": 4, "delta_e": 2}  # after the point
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,8 @@ def kind_of(method: str, *, otherwise: str = "other") -> str:
 
 def number(value: float, metric: str = "") -> str:
     """A metric's value with its own digits; another number with three significant ones."""
-    if metric in DIGITS:
-        return f"{value:,.{DIGITS[metric]}f}"
+    if metric in METRICS:
+        return f"{value:,.{METRICS[metric].digits}f}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 

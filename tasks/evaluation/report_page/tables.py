@@ -7,9 +7,8 @@ import numpy as np
 
 from tasks.evaluation.evaluation_report import Comparison, Leaderboard
 from tasks.evaluation.measurements import COMPOSITE, HARMONIZED, TOLD_APART_BY, Scored
-from tasks.evaluation.metrics import do_no_harm_rate
+from tasks.evaluation.metrics import METRICS, do_no_harm_rate, shown_metrics
 from tasks.evaluation.report_page.formats import (
-    METRIC_HEADS,
     Head,
     Line,
     Table,
@@ -22,8 +21,6 @@ from tasks.evaluation.report_page.formats import (
     thousands,
 )
 
-ALL_METHODS = ("fmse", "mse", "psnr", "fpsnr", "ssim", "fssim", "delta_e")
-FLAVOUR_METRICS = ("mse", "fmse", "psnr", "fpsnr", "ssim", "fssim")
 FLAVOUR_NOTES = {
     "masked": "masked: the background's error set to zero, peak 255, as PCT-Net and DCCF measure",
     "issam": "issam: the target's own peak, the soft mask, as iSSAM, CDTNet and DucoNet measure",
@@ -36,16 +33,17 @@ KINDS = {  # captions, by the columns of `TOLD_APART_BY`
 
 def methods_table(methods: Mapping[str, Mapping[str, Any]]) -> Table:
     """Every method's means in the flavour `raw`."""
+    _, *others = shown_metrics()  # fMSE has more columns than one
     heads = [
         Head("method", number=False), Head("fMSE"), Head("median"), Head("of composite's"),
-        *(Head(METRIC_HEADS[metric]) for metric in ALL_METHODS[1:]), Head("better than untouched"),
+        *(Head(METRICS[metric].label) for metric in others), Head("better than untouched"),
     ]
     rows = [
         Line(
             [
                 label_of(method), number(values["fmse"], "fmse"), number(values["median_fmse"], "fmse"),
                 fixed(values["fmse_of_composites"]),
-                *(number(values[metric], metric) for metric in ALL_METHODS[1:]),
+                *(number(values[metric], metric) for metric in others),
                 "" if method == COMPOSITE else share(values["do_no_harm"]),
             ],
             ours=method == HARMONIZED,
@@ -53,7 +51,8 @@ def methods_table(methods: Mapping[str, Mapping[str, Any]]) -> Table:
         for method, values in methods.items()
     ]
     images = counted(methods[HARMONIZED]["num_images"], "image")
-    return Table(f"Means over {images}, flavour raw. Lower is better for errors, higher for PSNR and SSIM.", heads, rows)
+    higher = ", ".join(METRICS[metric].label for metric in others if not METRICS[metric].lower_is_better)
+    return Table(f"Means over {images}, flavour raw. Higher is better for {higher}; lower for the others.", heads, rows)
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table | None:
@@ -77,10 +76,11 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table | None:
 
 def flavour_tables(methods: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     """Every method's means in the flavours of `FLAVOUR_NOTES`."""
-    heads = [Head("method", number=False), *(Head(METRIC_HEADS[metric]) for metric in FLAVOUR_METRICS)]
+    metrics = [metric for metric in shown_metrics() if METRICS[metric].has_flavours]
+    heads = [Head("method", number=False), *(Head(METRICS[metric].label) for metric in metrics)]
     return [
         Table(note, heads, [
-            Line([label_of(method), *(number(values[flavour][metric], metric) for metric in FLAVOUR_METRICS)], ours=method == HARMONIZED)
+            Line([label_of(method), *(number(values[flavour][metric], metric) for metric in metrics)], ours=method == HARMONIZED)
             for method, values in methods.items()
         ])
         for flavour, note in FLAVOUR_NOTES.items()
@@ -103,7 +103,7 @@ def leaderboard_tables(board: Leaderboard) -> dict[str, Any]:
             for row in sorted(rows, key=lambda row: row.values.get(board.metrics[0], np.inf))
         ]
 
-    heads = [Head("method", number=False), *(Head(METRIC_HEADS[metric]) for metric in board.metrics)]
+    heads = [Head("method", number=False), *(Head(METRICS[metric].label) for metric in board.metrics)]
     return {
         "note": board.note,
         "comparable": Table(f"{board.title}: comparable rows", [*heads, Head("source", number=False)], lines(True)),
@@ -116,7 +116,7 @@ def buckets_table(methods: Mapping[str, Mapping[str, Any]]) -> Table:
     present = methods[HARMONIZED]["buckets"]
     metrics = ("fmse", "mse", "psnr")
     heads = [Head("method", number=False)]
-    heads += [Head(f"{METRIC_HEADS[metric]} at {bucket_name(bucket)}") for bucket in present for metric in metrics]
+    heads += [Head(f"{METRICS[metric].label} at {bucket_name(bucket)}") for bucket in present for metric in metrics]
     rows = [
         Line(
             [label_of(method), *(number(values["buckets"][bucket][metric], metric) for bucket in present for metric in metrics)],
