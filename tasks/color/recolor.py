@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
-from scipy.interpolate import PchipInterpolator
 
 Image = UInt8[np.ndarray, "H W 3"]
 Pixels = Float32[np.ndarray, "N 3"]
@@ -179,6 +178,8 @@ def _decoding_table() -> np.ndarray:
 
 def tone_tables(retouch: Retouch) -> Float32[np.ndarray, "3 T"]:
     """What curves and contrast make of equally spaced encoded values in [0, 1]: per channel, never decreasing."""
+    from scipy.interpolate import PchipInterpolator  # not above: params name sources, and it takes half a second
+
     inputs = np.linspace(0.0, 1.0, 255 * STEPS_PER_LEVEL + 1)
     tables = np.empty((3, len(inputs)))
     for channel, curve in enumerate(retouch.curves):
