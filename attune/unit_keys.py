@@ -6,7 +6,7 @@ another, and it is kept.
 
 Code is the bytes of files: a comment counts, as it does for DVC, for no rule says for sure which edit changes nothing. The schema of
 params does not count (it says what values may be, and the values are in the key), nor do params that change speed alone
-(`tasks.params.SPEED_ONLY`). Of the libraries that those files import, the versions count.
+(section `speed` of params.yaml). Of the libraries that those files import, the versions count.
 """
 
 import ast

@@ -56,8 +56,7 @@ def settle(data: Path, folder: Path, mined: str = "mined", work: str = "work", *
     """The `photos` profile on `data`, with everything written below `folder`; `mined` and `work` are folders there."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     lay_over(values, read_profile("photos", ROOT / "profiles"))
-    changes = {"num_composites": NUM_COMPOSITES, "num_workers": THREADS, **mine}
-    lay_over(values, {"mine": changes, "paths": {
+    lay_over(values, {"speed": {"num_workers": THREADS}, "mine": {"num_composites": NUM_COMPOSITES, **mine}, "paths": {
         "raw": str(data), "index": str(folder / "index"), "mined": str(folder / mined), "work": str(folder / work)}})
     return Params.model_validate(values)
 

@@ -82,7 +82,7 @@ def print_parts(trainer: Trainer, params: Params, batch: PairBatch) -> None:
 
     with iter_pair_batches(
         params.paths.shards, "train", batch_size=params.train.data.batch_size, seed=1, num_threads=1, prepare=prepare,
-        cache_megabytes=params.train.cache_megabytes,
+        cache_megabytes=params.speed.cache_megabytes,
     ) as batches:
         for _ in range(NUM_SAMPLES // params.train.data.batch_size + NUM_TIMED):
             next(batches)

@@ -16,7 +16,7 @@ def augment() -> None:
     with tracked_run("augment", params) as run:
         with working("augment: planning"):
             units = plan_augment(params)
-        results = map_units(write_pair_shard, params, units, num_workers=params.augment.num_workers, executor=params.executor)
+        results = map_units(write_pair_shard, params, units, num_workers=params.speed.num_workers, executor=params.speed.executor)
         with working("augment: finishing"):
             run.finish(finish_augment(params, results))
 

@@ -1,4 +1,4 @@
-"""Fine-tune the union's SycoNet on one domain of `syconet.domains`: `python -m flows.finetune_syconet photos/coco`."""
+"""Fine-tune the union's SycoNet on one domain of `finetune_syconet.domains`: `python -m flows.finetune_syconet photos/coco`."""
 
 from prefect import flow
 

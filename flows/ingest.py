@@ -18,7 +18,7 @@ from tasks.params import load_params
 def ingest() -> None:
     """Write the index, the composites made for it, the table of rejects and that of duplicates."""
     params = load_params()
-    workers: Any = {"num_workers": params.ingest.num_workers, "executor": params.executor}
+    workers: Any = {"num_workers": params.speed.num_workers, "executor": params.speed.executor}
     with tracked_run("ingest", params) as run:
         with working("ingest: listing"):
             checks = plan_ingest(params)

@@ -21,7 +21,7 @@ def mine() -> None:
     with tracked_run("mine", params) as run:
         with working("mine: planning"):
             units = plan_mine(params)
-        results = map_units(render_shard, params, units, num_workers=params.mine.num_workers, executor=params.executor)
+        results = map_units(render_shard, params, units, num_workers=params.speed.num_workers, executor=params.speed.executor)
         with working("mine: finishing"):
             run.finish(finish_mine(params, results))
             show_pictures(run, params.paths.mined)

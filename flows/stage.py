@@ -67,7 +67,7 @@ def _task_runner(executor: str, num_workers: int) -> TaskRunner[Any]:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise ValueError(
-            f'executor: dask needs prefect-dask, which is not installed ({error}): pip install "attune[dask]", or set it to threads'
+            f'speed.executor: dask needs prefect-dask, which is not installed ({error}): pip install "attune[dask]", or set it to threads'
         ) from error
     logging.getLogger("distributed").setLevel(logging.WARNING)
     return DaskTaskRunner(cluster_kwargs={

@@ -14,7 +14,7 @@ from tasks.syconet_files import load_syconet
 
 
 def finetune_syconet(params: Params, domain: str, report: Report, advance: Advance) -> dict[str, float]:
-    """Go on with the union's SycoNet for `syconet.finetune_steps` on the pairs of `domain`, and save it to the domain's own folder.
+    """Go on with the union's SycoNet for `finetune_syconet.steps` on the pairs of `domain`, and save it to the domain's own folder.
 
     Resumes a killed run of the same key from `paths.work`, exactly. Raises ValueError if `domain` has no pairs of a split, or
     there is no union's SycoNet. Metrics: as `fit_syconet`'s, on the domain's validation pairs, and the union's on the same ones (`union_`).
@@ -24,13 +24,13 @@ def finetune_syconet(params: Params, domain: str, report: Report, advance: Advan
     held_out = read_held_out(params, domain)
     union, _ = load_syconet(params.paths.syconet)
     trainer = SycoNetTrainer(params.syconet, params.seed, device)
-    trainer.continue_from(union.state_dict())
+    trainer.continue_from(union.state_dict(), params.finetune_syconet.steps)
     checkpoint = params.paths.work / "finetune_syconet" / f"{domain.replace('/', '_')}.pt"
     came_from = sha256((params.paths.syconet / "model.pt").read_bytes()).hexdigest()
     model = train(params, trainer, domain=domain, came_from=came_from, checkpoint=checkpoint, report=report, advance=advance)
     before = measure_alone(params, union, held_out)
     metrics = {**measure(params, model, held_out).metrics, **{f"union_{name}": value for name, value in before.items()}}
-    report(metrics, params.syconet.finetune_steps)
+    report(metrics, params.finetune_syconet.steps)
     save(params, domain, model, held_out, metrics)
     checkpoint.unlink(missing_ok=True)
     return metrics

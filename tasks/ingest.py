@@ -42,7 +42,6 @@ from tasks.splits import SPLITS
 
 OURS = (RejectReason.SYNTHESIS_FAILED.value, RejectReason.LEAK.value)  # reasons that no fault of what was brought gives
 TOOLS = ("numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg")  # whose versions the tables name
-_SPEED_ALONE = {"num_workers"}
 
 
 # --- Listing ----------------------------------------------------------------------------------------------------------------------------
@@ -196,7 +195,7 @@ def _table(params: Params, name: str) -> Path:
 
 def _write(params: Params, table: str, rows: Any) -> None:
     """Write a table of the index; whoever reads it alone finds in its metadata which params and tools made it."""
-    settings = json.dumps([params.seed, params.ingest.model_dump(mode="json", exclude=_SPEED_ALONE)], sort_keys=True)
+    settings = json.dumps([params.seed, params.ingest.model_dump(mode="json")], sort_keys=True)
     write_table(_table(params, table), rows, TABLES[table], {
         "params_sha256": hashlib.sha256(settings.encode()).hexdigest(), "tools": json.dumps({name: version(name) for name in TOOLS}),
     })

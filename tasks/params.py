@@ -60,18 +60,23 @@ MeasuredName = Annotated[str, AfterValidator(OneOf(lambda: [*source_names(), LOO
 LOOKS = "looks"  # a benchmark that is made of the index's test photographs
 
 
-# Workers, memory, and how often progress is saved or shown: they change how fast a stage is, never what comes out.
-# (The threads of a training are none of them: sums of floats depend on their number.)
-SPEED_ONLY = frozenset({
-    "ingest.num_workers", "mine.num_workers", "augment.num_workers", "train.cache_megabytes",
-    "syconet.checkpoint_every", "syconet.report_every", "train.report_every",
-})
-
-
 class Section(BaseModel):
     """One section of params.yaml: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Speed(Section):
+    """Workers, memory, and how often progress is saved or shown: how fast a stage is, never what comes out.
+
+    (The threads of a training are none of them: sums of floats depend on their number.)
+    """
+
+    executor: Literal["threads", "dask"]
+    num_workers: Count
+    report_every: Count
+    checkpoint_every: Count
+    cache_megabytes: Natural
 
 
 class Paths(Section):
@@ -138,7 +143,6 @@ class Ingest(Section):
     max_hash_distance: Annotated[int, Field(ge=0, le=16)]
     val_share: Share
     test_share: Share
-    num_workers: Count
     starter: Starter
     synthesis: Synthesis
 
@@ -217,7 +221,6 @@ class Mine(Section):
     jitter: Natural
     jpeg_quality: Quality
     shard_size: Count
-    num_workers: Count
 
 
 class Syconet(Section):
@@ -227,8 +230,6 @@ class Syconet(Section):
     lut_dim: Annotated[int, Field(ge=2, le=64)]
     width: Count
     steps: Natural
-    domains: list[Domain]
-    finetune_steps: Count
     batch_size: Count
     lr: Positive
     basis_lr: Positive
@@ -236,9 +237,12 @@ class Syconet(Section):
     kl_warmup: Share
     smooth_weight: NonNegative
     mono_weight: NonNegative
-    report_every: Count
-    checkpoint_every: Count
     threads: Count
+
+
+class FinetuneSyconet(Section):
+    domains: list[Domain]
+    steps: Count
 
 
 class Augment(Section):
@@ -249,7 +253,6 @@ class Augment(Section):
     size: Side
     jpeg_quality: Quality
     shard_size: Count
-    num_workers: Count
 
     @model_validator(mode="after")
     def _hard_cases_can_be_chosen(self) -> "Augment":
@@ -397,11 +400,9 @@ class Train(Section):
     patience: Natural
     keep: Literal["best", "last"]
     calibrate_strength: bool
-    report_every: Count
     sheet_every: Natural
     num_processes: Count
     threads: Count
-    cache_megabytes: Natural
 
     @model_validator(mode="after")
     def _strength_is_in_the_weights(self) -> "Train":
@@ -489,11 +490,12 @@ class Params(Section):
     """All of params.yaml."""
 
     seed: int
-    executor: Literal["threads", "dask"]
+    speed: Speed
     paths: Paths
     ingest: Ingest
     mine: Mine
     syconet: Syconet
+    finetune_syconet: FinetuneSyconet
     augment: Augment
     train: Train
     weights: ShippedWeights
@@ -529,10 +531,12 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 def key_params(params: Params, *keys: str, but: Collection[str] = ()) -> dict[str, Any]:
     """The params that a unit of work is kept under (`attune.unit_keys`): what stands below `keys` ("seed", "train", "ingest.val_share"),
-    each value under its whole key, without those that change speed alone or are named by `but`.
+    each value under its whole key, without those that are named by `but`. Nothing is kept under `speed`: ValueError.
     """
-    values = {key: value for key, value in _flat("", params.model_dump(mode="json")) if _is_below(key, keys)}
-    return {key: value for key, value in values.items() if not _is_below(key, SPEED_ONLY) and not _is_below(key, but)}
+    if hasty := [key for key in keys if _is_below(key, {"speed"})]:
+        raise ValueError(f"{', '.join(hasty)}: changes speed alone, so nothing is kept under it")
+    values = _flat("", params.model_dump(mode="json"))
+    return {key: value for key, value in values if _is_below(key, keys) and not _is_below(key, but)}
 
 
 def _flat(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:

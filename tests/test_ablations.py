@@ -228,6 +228,11 @@ def test_an_edit_that_a_plan_does_not_stand_on_leaves_it_as_it_is(study: StudyPa
     assert touched.cells != before.cells
 
 
+def test_a_study_has_no_speed_of_its_own(study: StudyParams) -> None:
+    with pytest.raises(ValueError, match=r"shared\n.*speed: the studies run at the project's own"):
+        StudyParams.model_validate(study.model_dump() | {"shared": {"speed": {"num_workers": 1}}})
+
+
 def test_a_key_that_params_do_not_have_is_named(study: StudyParams, params: Params) -> None:
     broken = study.model_copy(update={"shared": {"train": {"stepz": 3}}})
     with pytest.raises(ValueError, match=r"ablations/params\.yaml: train\.stepz: no such key"):

@@ -24,7 +24,7 @@ from tasks.shard_samples import read_samples
 pytestmark = pytest.mark.slow
 
 SETTINGS: dict[str, Any] = {
-    "ingest": {"sources": ["photos"], "max_reject_fraction": 0.5, "num_workers": 1},
+    "ingest": {"sources": ["photos"], "max_reject_fraction": 0.5},
     "ingest.synthesis": {"composites_per_object": 2, "composites_per_test_object": 2, "max_side": 64},
     "mine": {"min_box_side": 8, "max_side": 64},
     "syconet": {"latent_dim": 4, "num_luts": 4, "lut_dim": 5},
@@ -32,8 +32,8 @@ SETTINGS: dict[str, Any] = {
     "train.model": {"architecture": "small"},
 }
 SHARED: dict[str, Any] = {
-    "augment": {"size": 64, "copies": 1, "num_workers": 1}, "mine": {"size": 64, "num_composites": 6, "num_workers": 1},
-    "syconet": {"size": 32, "width": 16, "steps": 3, "report_every": 3, "checkpoint_every": 3, "threads": 1},
+    "augment": {"size": 64, "copies": 1}, "mine": {"size": 64, "num_composites": 6},
+    "syconet": {"size": 32, "width": 16, "steps": 3, "threads": 1},
     "train": {
         "start_from": "none",
         "model": {"architecture": "small", "size": 32, "options": {"small": {"width": 8, "read_rim": False}}},

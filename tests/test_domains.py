@@ -32,7 +32,7 @@ def test_the_union_holds_every_photograph() -> None:
 
 def test_each_domain_has_a_folder_and_a_digest_of_its_own(project: Path, configure: Callable[..., Params]) -> None:
     del project
-    params = configure({"syconet.domains": ["photos", "photos/coco"]})
+    params = configure({"finetune_syconet.domains": ["photos", "photos/coco"]})
     for seed, domain in enumerate((UNION, "photos", "photos/coco")):
         torch.manual_seed(seed)
         config = SycoNetConfig(size=16, latent_dim=2, num_luts=2, lut_dim=3, width=4)

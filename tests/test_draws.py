@@ -23,7 +23,7 @@ ROWS = [{"key": f"photos_{name}", "source": "photos", "subset": name} for name i
 
 def save_networks(params: Params) -> None:
     config = SycoNetConfig(size=16, latent_dim=2, num_luts=3, lut_dim=4, width=4)
-    for seed, domain in enumerate((UNION, *params.syconet.domains)):
+    for seed, domain in enumerate((UNION, *params.finetune_syconet.domains)):
         torch.manual_seed(seed)
         model = SycoNet(config)
         with torch.no_grad():
@@ -40,7 +40,7 @@ def test_each_photograph_is_drawn_by_its_own_domains_network_and_told_so(
     project: Path, configure: Configure, photographs: list[tuple[np.ndarray, np.ndarray]]
 ) -> None:
     del project
-    params = configure({"syconet.domains": ["photos/coco"], "augment.copies": 2})
+    params = configure({"finetune_syconet.domains": ["photos/coco"], "augment.copies": 2})
     save_networks(params)
     found = draw_composites(params, SycoNets(params), ROWS, photographs)
     digests = checkpoint_digests(params)

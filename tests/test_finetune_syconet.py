@@ -21,8 +21,8 @@ from tasks.syconet_files import load_syconet
 Draw = Callable[..., np.ndarray]
 TINY = {
     "syconet.size": 16, "syconet.latent_dim": 2, "syconet.num_luts": 3, "syconet.lut_dim": 4, "syconet.width": 4, "syconet.steps": 4,
-    "syconet.finetune_steps": 6, "syconet.batch_size": 4, "syconet.report_every": 4, "syconet.checkpoint_every": 2, "syconet.threads": 1,
-    "syconet.domains": ["photos/dark"],
+    "finetune_syconet.steps": 6, "syconet.batch_size": 4, "speed.report_every": 4, "speed.checkpoint_every": 2, "syconet.threads": 1,
+    "finetune_syconet.domains": ["photos/dark"],
 }
 
 
@@ -112,10 +112,10 @@ def test_edited_code_never_resumes_a_fine_tuning_and_other_code_does(params: Par
 
 def test_naming_a_domain_leaves_the_unions_files_as_they_are(params: Params, configure: Callable[..., Params]) -> None:
     before = {path.name: path.read_bytes() for path in params.paths.syconet.iterdir()}
-    fit_syconet(configure({**TINY, "syconet.domains": [], "syconet.finetune_steps": 9}), quiet, no_progress)
+    fit_syconet(configure({**TINY, "finetune_syconet.domains": [], "finetune_syconet.steps": 9}), quiet, no_progress)
     assert {path.name: path.read_bytes() for path in params.paths.syconet.iterdir()} == before
 
 
 def test_a_domain_without_pairs_is_named(params: Params) -> None:
-    with pytest.raises(ValueError, match=r"no pairs of split 'val' in domain 'photos/cats', which syconet\.domains names"):
+    with pytest.raises(ValueError, match=r"no pairs of split 'val' in domain 'photos/cats', which finetune_syconet\.domains names"):
         finetune_syconet(params, "photos/cats", quiet, no_progress)

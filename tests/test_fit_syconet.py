@@ -22,7 +22,7 @@ Draw = Callable[..., np.ndarray]
 Configure = Callable[..., Params]
 TINY = {
     "syconet.size": 16, "syconet.latent_dim": 2, "syconet.num_luts": 3, "syconet.lut_dim": 4, "syconet.width": 4, "syconet.steps": 8,
-    "syconet.batch_size": 4, "syconet.report_every": 4, "syconet.checkpoint_every": 3, "syconet.threads": 1,
+    "syconet.batch_size": 4, "speed.report_every": 4, "speed.checkpoint_every": 3, "syconet.threads": 1,
 }
 
 
@@ -157,7 +157,7 @@ def test_edited_code_never_resumes_and_other_code_does(
     with pytest.raises(KeyboardInterrupt):
         fit_syconet(params, quiet, killed_after(5))
     edit_code("models/harmonizer.py")
-    assert first_step(configure({**TINY, "syconet.report_every": 5})) == 4, "a param that changes speed alone begins anew"
+    assert first_step(configure({**TINY, "speed.report_every": 5})) == 4, "a param that changes speed alone begins anew"
     edit_code("models/lut.py")
     with caplog.at_level(logging.WARNING):
         assert first_step(params) == 1

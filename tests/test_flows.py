@@ -496,7 +496,7 @@ def test_without_prefect_dask_the_executor_dask_says_what_to_install(monkeypatch
     from flows.stage import _task_runner
 
     monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)  # as if it were not installed
-    with pytest.raises(ValueError, match=r'executor: dask needs prefect-dask.*pip install "attune\[dask\]"'):
+    with pytest.raises(ValueError, match=r'speed\.executor: dask needs prefect-dask.*pip install "attune\[dask\]"'):
         _task_runner("dask", 2)
 
 

@@ -197,7 +197,7 @@ def test_two_runs_in_any_order_are_byte_equal(photos, params, configure, small_c
     run(params)
     first = outputs(params)
     shutil.rmtree(params.paths.work)
-    run(configure({**EASY, "ingest.num_workers": 7}), backwards=True)
+    run(configure({**EASY, "speed.num_workers": 7}), backwards=True)
     assert outputs(params) == first
     assert len(first) > 3 * NUM_PHOTOS
 
@@ -456,7 +456,7 @@ def test_the_cache_changes_no_byte_and_other_limits_find_it_empty(photos, params
     run(params)
     assert outputs(params) == first
     opened.clear()
-    run(configure({**EASY, "ingest.max_hash_distance": 4, "ingest.val_share": 0.1, "ingest.num_workers": 5}))
+    run(configure({**EASY, "ingest.max_hash_distance": 4, "ingest.val_share": 0.1, "speed.num_workers": 5}))
     assert opened == []
     run(configure({**EASY, "ingest.min_side": 33}))
     assert len(opened) == NUM_PHOTOS

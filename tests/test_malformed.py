@@ -31,7 +31,7 @@ HEIGHT, WIDTH = 48, 64
 TAKEN = None  # the outcome of what is unusual but good
 R = RejectReason
 EASY = {
-    "ingest.max_reject_fraction": 1.0, "ingest.min_side": 32, "ingest.val_share": 0.0, "ingest.test_share": 0.1, "ingest.num_workers": 2,
+    "ingest.max_reject_fraction": 1.0, "ingest.min_side": 32, "ingest.val_share": 0.0, "ingest.test_share": 0.1, "speed.num_workers": 2,
     "ingest.synthesis.composites_per_object": 1, "ingest.synthesis.composites_per_test_object": 1, "ingest.synthesis.max_side": 32,
     "ingest.synthesis.max_attempts": 3, "ingest.synthesis.min_fmse": 0.0, "ingest.synthesis.max_gradient_ratio": 8.0,
 }

@@ -108,7 +108,7 @@ def test_the_stage_mines_every_split_from_its_own_photographs(settle: Callable[.
 
 
 def test_two_runs_are_byte_equal_whatever_the_number_of_threads(settle: Callable[..., Params]) -> None:
-    first, second = settle("first"), settle("second", {"mine.num_workers": 5})
+    first, second = settle("first"), settle("second", {"speed.num_workers": 5})
     assert run(first) == run(second)
     assert contents(first.paths.mined) == contents(second.paths.mined)
 

@@ -10,6 +10,7 @@ import torch
 from short_training import short_training, trained_with
 
 from flows.ranks import fit_on_ranks
+from tasks.ablations.plans import with_values
 from tasks.harmonizer_files import load_harmonizer
 from tasks.params import Params
 
@@ -52,7 +53,7 @@ def _weights(params: Params) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def shared(tmp_path: Path) -> Params:
     params = short_training(tmp_path)
-    return trained_with(params, num_processes=2, sheet_every=12, report_every=4)
+    return with_values(trained_with(params, num_processes=2, sheet_every=12), {"speed": {"report_every": 4}})
 
 
 @pytest.mark.slow

@@ -148,7 +148,7 @@ def test_stored_scenes_are_exact_outside_the_mask_and_their_lights_are_told(writ
 
 def test_two_writes_are_byte_equal_whatever_the_number_of_threads(written, tmp_path):
     params = small_params(tmp_path / "again")
-    params = params.model_copy(update={"ingest": params.ingest.model_copy(update={"num_workers": 1})})
+    params = params.model_copy(update={"speed": params.speed.model_copy(update={"num_workers": 1})})
     write_starter(params)
     assert contents(tmp_path / "again") == contents(written.paths.starter)
 

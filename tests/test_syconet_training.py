@@ -70,9 +70,9 @@ def test_starting_tables_differ_rise_and_stay_in_range() -> None:
 
 
 def test_fine_tuning_starts_from_the_given_weights_at_full_weight_of_the_code(configure: Configure) -> None:
-    section = configure({**TINY, "syconet.steps": 100, "syconet.finetune_steps": 10, "syconet.kl_warmup": 0.5}).syconet
+    section = configure({**TINY, "syconet.steps": 100, "syconet.kl_warmup": 0.5}).syconet
     union, tuned = (SycoNetTrainer(section, seed, torch.device("cpu")) for seed in (1, 2))
-    tuned.continue_from(union.model.state_dict())
+    tuned.continue_from(union.model.state_dict(), 10)
     assert tuned.num_steps == 10
     assert tuned.kl_weight() == section.kl_weight > union.kl_weight()
     for name, tensor in union.model.state_dict().items():

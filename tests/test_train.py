@@ -12,6 +12,7 @@ import torch
 from short_training import SIZE, make_pairs, short_training, trained_with
 
 from attune.images import read_image
+from tasks.ablations.plans import with_values
 from tasks.harmonizer_files import load_harmonizer
 from tasks.loader import read_pairs
 from tasks.params import Params
@@ -90,8 +91,7 @@ def test_edited_code_never_resumes_a_training_and_other_code_does(tiny: Params, 
     with pytest.raises(Killed):
         train(tiny, _silent, _kill_at(7))
     edit_code("tasks/mine.py")
-    faster = tiny.train.model_copy(update={"cache_megabytes": 7})
-    assert first_step(tiny.model_copy(update={"train": faster})) == 7
+    assert first_step(with_values(tiny, {"speed": {"cache_megabytes": 7}})) == 7
     edit_code("models/losses.py")
     assert first_step(tiny) == 1
 
@@ -225,7 +225,7 @@ def test_what_is_reported_and_shown(tiny: Params) -> None:
         for name in metrics:
             reported.setdefault(name, []).append(step)
 
-    train(trained_with(tiny, report_every=4, sheet_every=6), report, _silent, show=shown.append)
+    train(with_values(trained_with(tiny, sheet_every=6), {"speed": {"report_every": 4}}), report, _silent, show=shown.append)
     for name in ("lr", "images_per_second", "data_wait_share", "peak_megabytes"):
         assert reported[name] == [4, 8, 12]
     assert reported["val_fmse"] == [3, 6, 9, 12]

@@ -12,7 +12,7 @@ import pytest
 from attune import unit_keys as module
 from attune.unit_keys import DISTRIBUTIONS, code_digest, fingerprint, import_closure, library_versions, unit_key
 from tasks.ingestion.checks import check_pair
-from tasks.params import SPEED_ONLY, Params, key_params
+from tasks.params import Params, key_params
 from tasks.sources import starter
 
 EditCode = Callable[[str], None]
@@ -116,12 +116,14 @@ def test_every_library_behind_kept_work_is_found(repository: Path) -> None:
 
 def test_params_that_change_speed_alone_are_in_no_key(configure: Callable[..., Params]) -> None:
     params = configure()
-    sections = sorted({key.split(".")[0] for key in SPEED_ONLY})
+    sections = [name for name in Params.model_fields if name not in ("seed", "speed")]
     kept = key_params(params, "seed", *sections)
-    assert not set(kept) & SPEED_ONLY
+    for key in ("speed", "speed.num_workers"):
+        with pytest.raises(ValueError, match=f"{key}: changes speed alone"):
+            key_params(params, "seed", key)
     assert kept["seed"] == params.seed
     assert len(kept) == 1 + sum(map(len, (key_params(params, section) for section in sections)))
-    whole = configure({"train.report_every": 977, "ingest.num_workers": 9})
+    whole = configure({"speed.report_every": 977, "speed.num_workers": 9})
     assert key_params(whole, "seed", *sections) == kept
     assert key_params(configure({"ingest.synthesis.max_side": 99}), "ingest") != key_params(params, "ingest")
 

@@ -12,7 +12,15 @@ from tasks.params import Count, Positive, Section
 STUDIES = ("augmentation", "ablation", "cross_source", "parts")
 EVERYTHING = "everything"  # the training of the cross-source study that leaves no group out
 StudyName = Literal["augmentation", "ablation", "cross_source", "parts"]
-Changes = dict[str, dict[str, Any]]  # by section of params.yaml
+
+
+def _but_speed(changes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    if "speed" in changes:
+        raise ValueError("speed: the studies run at the project's own, which stands in its params.yaml")
+    return changes
+
+
+Changes = Annotated[dict[str, dict[str, Any]], AfterValidator(_but_speed)]  # by section of params.yaml
 
 
 def _with(*needed: str) -> AfterValidator:

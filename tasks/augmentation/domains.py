@@ -33,7 +33,7 @@ class SycoNets:
 
     def of(self, row: Row) -> NamedSycoNet:
         """The one for a row of the index. Raises ValueError naming the file if it is missing."""
-        domain = domain_of(row, self.params.syconet.domains)
+        domain = domain_of(row, self.params.finetune_syconet.domains)
         if domain not in self._loaded:
             model, _ = load_syconet(checkpoint_folder(self.params, domain))
             self._loaded[domain] = NamedSycoNet(domain, checkpoint_digest(self.params, domain), model)
@@ -65,4 +65,4 @@ def checkpoint_digest(params: Params, domain: str) -> str:
 
 def checkpoint_digests(params: Params) -> Mapping[str, str]:
     """The digests of the union ("") and of all domains that params name."""
-    return {domain: checkpoint_digest(params, domain) for domain in (UNION, *params.syconet.domains)}
+    return {domain: checkpoint_digest(params, domain) for domain in (UNION, *params.finetune_syconet.domains)}

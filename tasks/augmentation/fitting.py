@@ -64,9 +64,8 @@ def train(
     """
     most = trainer.num_steps * trainer.section.batch_size
     rows = choose_rows(params, "train", most, domain) if most else []  # a network that nobody asks for needs no pairs
-    section = key_params(params, "seed", "syconet", but=_of_others(domain))
-    key = unit_key(train, section, trainer.device.type, domain, came_from, row_hashes(rows))
-    run_training(trainer, read_pairs(params, rows), checkpoint=checkpoint, key=key, report=report, advance=advance)
+    key = unit_key(train, _settings(params, domain), trainer.device.type, domain, came_from, row_hashes(rows))
+    run_training(trainer, read_pairs(params, rows), params.speed, checkpoint=checkpoint, key=key, report=report, advance=advance)
     return trainer.model.cpu().eval()
 
 
@@ -103,9 +102,13 @@ def save(params: Params, domain: str, model: SycoNet, held_out: HeldOut, metrics
 
 
 def _params_of(params: Params, domain: str) -> dict[str, Any]:
-    """The section but for what the other kind of training alone looks at: naming a domain makes no union stale."""
-    return params.syconet.model_dump(exclude={key.removeprefix("syconet.") for key in _of_others(domain)})
+    """The section as a training took it: fine-tuning has steps of its own, and no warm-up."""
+    if domain == UNION:
+        return params.syconet.model_dump()
+    return params.syconet.model_dump(exclude={"kl_warmup"}) | {"steps": params.finetune_syconet.steps}
 
 
-def _of_others(domain: str) -> set[str]:
-    return {f"syconet.{name}" for name in (("domains", "finetune_steps") if domain == UNION else ("domains", "steps", "kl_warmup"))}
+def _settings(params: Params, domain: str) -> dict[str, Any]:
+    if domain == UNION:
+        return key_params(params, "seed", "syconet")
+    return key_params(params, "seed", "syconet", "finetune_syconet.steps", but={"syconet.steps", "syconet.kl_warmup"})

@@ -26,7 +26,7 @@ def choose_rows(params: Params, split: str, most: int, domain: str = UNION) -> l
     """
     rows = [row for row in read_index(params.paths.index, "pairs", split=split) if in_domain(row, domain)]
     if not rows:
-        of_domain = f" in domain {domain!r}, which syconet.domains names" if domain else ""
+        of_domain = f" in domain {domain!r}, which finetune_syconet.domains names" if domain else ""
         raise ValueError(f"{params.paths.index}/pairs.parquet: no pairs of split {split!r}{of_domain}")
     if len(rows) <= most:
         return list(rows)

@@ -21,7 +21,7 @@ from models.syconet import SycoNet, SycoNetConfig, draw_code
 from tasks.augmentation.pairs import Stacks, to_batch
 from tasks.checkpoints import load_resumable, save_resumable
 from tasks.loader import batch_ids
-from tasks.params import Syconet
+from tasks.params import Speed, Syconet
 from tasks.sample import PairBatch
 from tasks.seeds import derive_seed, torch_generator
 
@@ -52,10 +52,10 @@ class SycoNetTrainer:
         self.rates = (section.lr, section.basis_lr)
         self.optimizer = torch.optim.Adam([{"params": encoders}, {"params": [self.model.basis]}], lr=section.lr, betas=(0.5, 0.999))
 
-    def continue_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Fine-tune for `finetune_steps` what another training left: its codes are in use, so the KL term has its whole weight at once."""
+    def continue_from(self, weights: Mapping[str, Tensor], num_steps: int) -> None:
+        """Fine-tune for `num_steps` what another training left: its codes are in use, so the KL term has its whole weight at once."""
         self.model.load_state_dict(weights)
-        self.num_steps, self.kl_warmup = self.section.finetune_steps, 0.0
+        self.num_steps, self.kl_warmup = num_steps, 0.0
 
     def decay(self) -> float:
         """Of the learning rates: 1, then linear towards zero over the second half."""
@@ -94,7 +94,9 @@ class SycoNetTrainer:
         self.step = int(state["step"])
 
 
-def run_training(trainer: SycoNetTrainer, stacks: Stacks, *, checkpoint: Path, key: str, report: Report, advance: Advance) -> None:
+def run_training(
+    trainer: SycoNetTrainer, stacks: Stacks, speed: Speed, *, checkpoint: Path, key: str, report: Report, advance: Advance
+) -> None:
     """Train on the pairs of `stacks` to the trainer's last step. A killed run of the same `key` goes on from `checkpoint`, exactly."""
     section, num_steps = trainer.section, trainer.num_steps
     if (saved := load_resumable(checkpoint, key)) is not None:
@@ -103,9 +105,9 @@ def run_training(trainer: SycoNetTrainer, stacks: Stacks, *, checkpoint: Path, k
     for step in range(trainer.step, num_steps):
         ids = batch_ids(len(stacks["mask"]), step, batch_size=section.batch_size, seed=order)
         losses = trainer.update(to_batch(stacks, ids, trainer.device))
-        if (step + 1) % section.report_every == 0 or step + 1 == num_steps:
+        if (step + 1) % speed.report_every == 0 or step + 1 == num_steps:
             report({name: loss.item() for name, loss in losses.items()}, step + 1)
-        if (step + 1) % section.checkpoint_every == 0 and step + 1 < num_steps:
+        if (step + 1) % speed.checkpoint_every == 0 and step + 1 < num_steps:
             save_resumable(checkpoint, key, trainer.state())
         advance(step + 1, num_steps)
 

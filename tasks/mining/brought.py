@@ -29,7 +29,7 @@ def gaps_of_brought(params: Params) -> Float[np.ndarray, "N 5"]:
         image, mask = read_image(Path(row["composite_path"])), read_mask(Path(row["mask_path"]))
         return _gaps([(to_frame(image, size), to_frame(mask, size))], params)
 
-    with ThreadPoolExecutor(params.mine.num_workers) as pool:
+    with ThreadPoolExecutor(params.speed.num_workers) as pool:
         return _joined(pool.map(measure, read_real_composites(params.paths.index)))
 
 
@@ -41,7 +41,7 @@ def gaps_of_mined(params: Params, shards: Sequence[ShardInfo]) -> Float[np.ndarr
             samples = (decode_composite(reader.read(number), name=reader.name(number)) for number in range(len(reader)))
             return _gaps([(sample.composite, sample.mask) for sample in samples], params)
 
-    with ThreadPoolExecutor(params.mine.num_workers) as pool:
+    with ThreadPoolExecutor(params.speed.num_workers) as pool:
         return _joined(pool.map(measure, shards))
 
 

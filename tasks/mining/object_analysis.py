@@ -32,7 +32,7 @@ _PHOTOGRAPHS_PER_UNIT = 64  # analysed between two saves of the resumable state
 _LATER = {
     "num_composites", "mode", "max_upsampling", "max_lightness_gap", "max_colour_gap", "weights", "min_semantic", "min_fit", "neighbours",
     "temperature", "max_per_foreground", "max_per_background", "quotas", "rescale", "choke", "feather_sigma", "jitter", "jpeg_quality",
-    "shard_size", "num_workers", "unnamed_labels", "plate_folder",
+    "shard_size", "unnamed_labels", "plate_folder",
 }
 
 Row = dict[str, Any]
@@ -53,11 +53,11 @@ ANALYSIS = pa.schema([
 
 
 def analyse_objects(rows: Sequence[Row], params: Params) -> list[Row]:
-    """One ANALYSIS row per indexed object, in the order of `rows`; photographs are read by `mine.num_workers` threads."""
+    """One ANALYSIS row per indexed object, in the order of `rows`; photographs are read by `speed.num_workers` threads."""
     by_image = sorted(rows, key=lambda row: (row["image_path"], row["key"]))
     photographs = [list(members) for _, members in groupby(by_image, key=lambda row: row["image_path"])]
     units = [photographs[first : first + _PHOTOGRAPHS_PER_UNIT] for first in range(0, len(photographs), _PHOTOGRAPHS_PER_UNIT)]
-    with ThreadPoolExecutor(params.mine.num_workers) as pool:
+    with ThreadPoolExecutor(params.speed.num_workers) as pool:
         parts = list(pool.map(lambda unit: _analyse_unit(unit, params), units))
     found = {row["key"]: row for part in parts for row in part}
     return [found[row["key"]] for row in rows]

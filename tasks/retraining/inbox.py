@@ -97,7 +97,7 @@ def _checked(source: str, params: Params, left: list[Left]) -> list[tuple[Sample
 
     samples: list[Sample] = [*listed.photographs, *listed.retouches, *listed.composites]
     passed = []
-    with ThreadPoolExecutor(params.ingest.num_workers) as pool:
+    with ThreadPoolExecutor(params.speed.num_workers) as pool:
         for answer in pool.map(check, samples):
             if isinstance(answer, BadSample):
                 left.append(Left(answer.path, answer.reason.value, answer.detail))

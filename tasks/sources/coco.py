@@ -67,7 +67,7 @@ def list_coco(params: Params) -> Candidates:
     for file in files:
         annotated = read_annotations(file)
         objects, faults, passed = _list_objects(annotated, _image_folder(folder, annotated.name), params)
-        _draw_masks(objects, time_made(_draw_masks, [file]), params.ingest.num_workers)
+        _draw_masks(objects, time_made(_draw_masks, [file]), params.speed.num_workers)
         found += [candidate for candidate, _ in objects]
         rejects += faults
         counts[annotated.name] = {"annotations": len(annotated.annotations), "objects": len(objects), "rejects": len(faults), **passed}

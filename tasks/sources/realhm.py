@@ -51,7 +51,7 @@ def list_realhm(params: Params) -> Candidates:
             return bad
         return None
 
-    with ThreadPoolExecutor(params.ingest.num_workers) as pool:
+    with ThreadPoolExecutor(params.speed.num_workers) as pool:
         faults = dict(zip(items, pool.map(prepare, items), strict=True))
     clear_others(params.paths.prepared / SOURCE, (outputs[name] for name, bad in faults.items() if bad is None))
     pairs = [_candidate(folder, name, items[name], outputs[name]) for name, bad in faults.items() if bad is None]

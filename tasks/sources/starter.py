@@ -210,7 +210,7 @@ def write_starter(params: Params) -> None:
     clear_folder(folder)
     for name in PHOTOGRAPHS:
         _write_photograph(params, name)
-    with ThreadPoolExecutor(params.ingest.num_workers) as pool:
+    with ThreadPoolExecutor(params.speed.num_workers) as pool:
         described = list(pool.map(partial(_write_scene, params), range(params.ingest.starter.num_scenes)))
     write_json(folder / "scenes.json", described)
     write_json(manifest, {"key": key, "num_photographs": len(PHOTOGRAPHS), "num_scenes": len(described)})

@@ -51,7 +51,7 @@ class Session:
         section, done = self.section, step + 1
         self.since_report.add(losses)
         self.since_validation.add(losses)
-        if done % section.report_every == 0:
+        if done % self.params.speed.report_every == 0:
             self._report({"lr": learning_rate(section.optimizer, step), **self.ranks.mean(self.since_report.take())}, done)
             self._report(self.pace.take(done, section.data.batch_size), done)
         with self.pace.paused():

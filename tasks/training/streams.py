@@ -86,7 +86,7 @@ def _shared(params: Params, ranks: Ranks) -> dict[str, Any]:
     section = params.train
     return {
         "batch_size": section.data.batch_size // ranks.count, "seed": params.seed, "rank": ranks.rank, "num_ranks": ranks.count,
-        "cache_megabytes": section.cache_megabytes // ranks.count,
+        "cache_megabytes": params.speed.cache_megabytes // ranks.count,
     }
 
 
