@@ -59,7 +59,8 @@ def shading_map(
     Source: Wang et al., CVPR 2023 ("gain map"); the symmetric range is ours, because a composite may need light as well as shade.
     """
     check_shading_limit(mode, limit)
-    smooth = _along(logits, height) @ logits @ _along(logits, width).transpose(-1, -2)
+    with torch.autocast(logits.device.type, enabled=False):
+        smooth = _along(logits, height) @ logits @ _along(logits, width).transpose(-1, -2)
     if mode == "darken":
         return limit + (1 - limit) * torch.sigmoid(smooth)
     return torch.exp(torch.tanh(smooth) * math.log(limit))

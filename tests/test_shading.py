@@ -30,6 +30,13 @@ def test_the_grid_is_interpolated_as_torch_does_bicubic(height: int, width: int)
     torch.testing.assert_close(found, torch.exp(torch.tanh(smooth) * math.log(1.6)), atol=1e-5, rtol=0)
 
 
+def test_the_map_is_float32_under_autocast() -> None:
+    grid = logits(8, seed=3)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = shading_map(grid, 32, 32, mode="symmetric", limit=1.6)
+    torch.testing.assert_close(inside, shading_map(grid, 32, 32, mode="symmetric", limit=1.6), atol=1e-6, rtol=0)
+
+
 def test_zero_logits_are_exactly_no_change_in_the_symmetric_range() -> None:
     assert torch.equal(shading_map(torch.zeros(1, 1, 8, 8), 17, 23, mode="symmetric", limit=1.6), torch.ones(1, 1, 17, 23))
 
