@@ -214,7 +214,7 @@ def test_a_toy_architecture_with_a_toy_operator_is_saved_predicts_renders_and_ex
 
 def toy_params(configure: Callable[..., Params]) -> Params:
     values = {
-        "ingest.sources": ["toys"], "ingest.folders": {"toys": "toys"}, "ingest.min_side": 16, "ingest.num_workers": 1,
+        "ingest.sources": ["toys"], "ingest.folders": {"toys": "toys"}, "ingest.min_side": 16, "speed.num_workers": 1,
         "ingest.synthesis.composites_per_object": 2, "ingest.synthesis.composites_per_test_object": 1, "ingest.synthesis.max_side": 64,
         "augment.copies": 0, "augment.draws": 1, "augment.harmonizer": None, "augment.size": 32,
         "train.start_from": "none", "train.model": {"architecture": "toy", "size": 32, "options": {"toy": {"width": 8}}},
