@@ -421,7 +421,9 @@ class Phase(Section):
     size: Side
     trainings: Count
     steps: Count
+    batch_size: Count
     lr: Positive
+    ema_decay: Share
     natural_share: Share
     foreground_rmse: NonNegative
     tone_ends: NonNegative

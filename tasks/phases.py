@@ -25,8 +25,12 @@ def train_in_phases(params: Params, report: Report, advance: Advance) -> dict[st
     """Train in `weights.phases`, and copy the last harmonizer to `weights.folder`; its validation figures.
 
     A phase of several trainings, each with a seed of its own, ends with the mean of their weights, or with the best of them alone where
-    that leaves less of the validation pairs' fMSE. Raises ValueError as `tasks.train.train` does.
+    that leaves less of the validation pairs' fMSE. Raises ValueError as `tasks.train.train` does, or if a phase looks at more px than the
+    shards have.
     """
+    largest = max(phase.size for phase in params.weights.phases)
+    if largest > params.augment.size:
+        raise ValueError(f"weights.phases: {largest} px; the shards hold {params.augment.size} px (augment.size)")
     before, figures = params.weights.start_from, dict[str, float]()
     for number, phase in enumerate(params.weights.phases):
         trained = []
@@ -78,13 +82,13 @@ def phase_params(params: Params, number: int, before: str, *, training: int = 0)
     phase, work = params.weights.phases[number], params.paths.work / "weights" / str(number) / str(training)
     train_section, losses = params.train, params.train.optimizer.losses
     optimizer = train_section.optimizer.model_copy(update={
-        "steps": phase.steps, "lr": phase.lr,
+        "steps": phase.steps, "lr": phase.lr, "ema_decay": phase.ema_decay,
         "losses": losses.model_copy(update={"foreground_rmse": phase.foreground_rmse, "tone_ends": phase.tone_ends}),
     })
     changed = train_section.model_copy(update={
         "patience": 0,  # the end of a cosine is where most is gained
         "start_from": before, "model": train_section.model.model_copy(update={"size": phase.size}), "optimizer": optimizer,
-        "data": train_section.data.model_copy(update={"natural_share": phase.natural_share}),
+        "data": train_section.data.model_copy(update={"natural_share": phase.natural_share, "batch_size": phase.batch_size}),
     })
     paths: Mapping[str, Path] = {"work": work, "harmonizer": work / "harmonizer", "metrics": work / "metrics"}
     seed = params.seed + 100 * number + training  # batches are drawn by seed and step: no two trainings may see the same ones

@@ -13,7 +13,10 @@ from tasks.harmonizer_files import load_harmonizer
 from tasks.params import Params, Phase
 from tasks.phases import phase_params, train_in_phases
 
-PHASE = {"size": 32, "trainings": 1, "steps": 3, "lr": 1e-3, "natural_share": 0.1, "foreground_rmse": 0.5, "tone_ends": 0.1}
+PHASE = {
+    "size": 32, "trainings": 1, "steps": 3, "batch_size": 4, "lr": 1e-3, "ema_decay": 0.5, "natural_share": 0.1, "foreground_rmse": 0.5,
+    "tone_ends": 0.1,
+}
 
 
 @pytest.fixture
@@ -78,5 +81,12 @@ def test_a_phase_changes_what_it_names_and_nothing_else(two_phases: Params) -> N
     assert (changed.start_from, changed.data.natural_share, changed.optimizer.steps) == ("elsewhere", 0.5, 2)
     assert changed.optimizer.losses.foreground_rmse == 0.5
     assert changed.patience == 0
+    assert (changed.data.batch_size, changed.optimizer.ema_decay) == (4, 0.5)
     assert changed.adversary == two_phases.train.adversary
     assert changed.data.drawn == two_phases.train.data.drawn
+
+
+def test_a_phase_that_looks_at_more_than_the_shards_hold_is_refused(two_phases: Params) -> None:
+    few = two_phases.model_copy(update={"augment": two_phases.augment.model_copy(update={"size": 24})})
+    with pytest.raises(ValueError, match=r"weights\.phases: 32 px; the shards hold 24 px \(augment\.size\)"):
+        train_in_phases(few, _silent, _silent)
