@@ -234,5 +234,5 @@ def build_harmonizer(config: HarmonizerConfig) -> Harmonizer:
 
 
 def with_strength(model: Harmonizer, strength: float) -> Harmonizer:
-    """A copy of `model` whose edits go `strength` of the way. Raises ValueError where its weights cannot hold that."""
-    return model.config.with_strength(model, strength)
+    """A copy of `model`, in its mode, whose edits go `strength` of the way. Raises ValueError where its weights cannot hold that."""
+    return model.config.with_strength(model, strength).train(model.training)

@@ -7,8 +7,8 @@ is what the foreground should come to look like.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -89,6 +89,24 @@ class MatchedConfig(ParametricConfig):
 
     def build(self) -> "MatchedHarmonizer":
         return MatchedHarmonizer(self)
+
+    @property
+    def strength_fault(self) -> str:
+        return ""
+
+    def with_strength(self, model: Any, strength: float) -> "MatchedHarmonizer":
+        """It is in the weights and the config: the heads of curves and matrix are linear, a gain is a power of `shading_limit`.
+
+        `least_size` shrinks with the edits, so that none fades for being weaker. How far blacks may be lifted stays.
+        """
+        least = self.least_size * strength ** (1 / (1 + self.doubt_weight))  # the evidence falls by log(strength): see `edit_strength`
+        copy = replace(self, shading_limit=self.shading_limit**strength, least_size=least).build()
+        copy.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            for head in (copy.decide.curves_head, copy.decide.matrix_head):
+                for weights in () if head is None else head.parameters():
+                    weights.mul_(strength)
+        return copy
 
 
 class MatchedHarmonizer(ParametricHarmonizer):

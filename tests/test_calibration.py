@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.curves import identity_curves
 from models.harmonizer import ParametricHarmonizer, TwoNetHarmonizer, with_strength
+from models.matched import MatchedConfig, MatchedHarmonizer
 from models.shading import shading_map
 from models.small import SmallConfig, SmallCurveNet
 from tasks.harmonizer_files import load_harmonizer
@@ -90,6 +91,44 @@ def test_where_weights_cannot_hold_a_strength_it_is_refused(changes: dict[str, A
         with_strength(model, 0.5)  # type: ignore[arg-type]
 
 
+def matched(**changes: Any) -> MatchedHarmonizer:
+    """One that moves curves, colours and light of everything a little, in the same way whatever it sees."""
+    torch.manual_seed(0)
+    config = shape_of("matched", size=64, **changes)
+    assert isinstance(config, MatchedConfig)
+    model = config.build()
+    with torch.no_grad():
+        for head, size in ((model.decide.curves_head, 0.02), (model.decide.matrix_head, 0.05), (model.decide.shading_head, 0.3)):
+            assert head is not None
+            head.bias.copy_(size * draw(len(head.bias)))
+    return model.eval()
+
+
+@pytest.mark.parametrize("strength", [0.5, 0.8])
+@pytest.mark.parametrize("doubt_weight", [0.0, 1.0])
+def test_all_of_a_matched_edit_goes_that_share_of_the_way_and_fades_no_more(strength: float, doubt_weight: float) -> None:
+    composite, mask = draw(2, 3, 64, 64) * 0.4 + 0.3, torch.ones(2, 1, 64, 64)
+    full = matched(least_size=0.05, doubt_weight=doubt_weight)
+    weaker = with_strength(full, strength)
+    with torch.no_grad():
+        whole, part = full.predict(composite, mask), weaker.predict(composite, mask)
+    for operator in full.config.operators:
+        moved, wanted = (edit[operator.name] - operator.identity(composite) for edit in (part, whole))
+        if operator.name == "shading":  # its numbers stay, what a number means becomes less
+            moved = moved * strength
+        assert wanted.abs().max() > 1e-3
+        torch.testing.assert_close(moved, strength * wanted, atol=0.0, rtol=0.07)  # it fades by its size, which is not quite linear
+    assert weaker.config.shading_limit == pytest.approx(full.config.shading_limit**strength)
+
+
+@pytest.mark.usefixtures("unguarded")
+def test_a_matched_harmonizer_without_matrix_and_shading_takes_a_strength_too() -> None:
+    bare = shape_of("matched", size=64, use_matrix=False, use_shading=False, use_features=False)
+    model = bare.build().eval()
+    assert bare.strength_fault == ""
+    assert with_strength(model, 0.5).config.operators == bare.operators  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("right", [1.0, 0.75, 0.5])
 def test_the_strength_that_was_right_is_found(right: float) -> None:
     model = brightening()
@@ -119,7 +158,7 @@ def test_no_strength_leaves_less_of_the_validation_pairs_than_the_one_that_is_ke
 
 @pytest.mark.parametrize("changes", [
     {"train.model.architecture": "pixel"},
-    {"train.model.options.small.shading": "darken", "train.model.options.small.shading_limit": 0.5},
+    {"train.model.architecture": "small", "train.model.options.small.shading": "darken", "train.model.options.small.shading_limit": 0.5},
 ])  # fmt: skip
 def test_params_that_cannot_be_calibrated_are_named(configure: Callable[..., Params], changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="calibrate_strength is on, but "):
