@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from attune.batch import Folders
+    from attune.edits import Points
     from attune.harmonizing import Job, Settings
 
 BATCH, HAND = "A whole folder", "The edit by hand"
@@ -79,8 +80,8 @@ Limit = Annotated[float, typer.Option(min=0.001, max=4000, help="Larger pictures
 Quality = Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP. Default: the composite's own.")]
 Params = Annotated[
     Path | None,
-    typer.Option(help="The edit as JSON: applied if the file is there, else saved to it. Batch: one for all, or a folder.",
-                 rich_help_panel=HAND),
+    typer.Option(help="The model's edit as JSON, before strength, shading and curves: applied with them if the file is there, else saved "
+                      "to it. Batch: one for all, or a folder.", rich_help_panel=HAND),
 ]
 Composites = Annotated[Path | None, typer.Option(help="A folder of composites.", rich_help_panel=BATCH)]
 Masks = Annotated[Path | None, typer.Option(help="A folder of masks: the same names, any suffix.", rich_help_panel=BATCH)]
@@ -108,14 +109,11 @@ def harmonize(  # noqa: PLR0917
 
     EXIF, colour profile and captions are kept. Of a folder, what is finished is skipped.
     """
-    from attune.edits import parse_points
     from attune.harmonizing import Settings
-    from attune.operators.curves import CHANNELS
 
-    drawn = {name: text for name, text in zip(CHANNELS, (red, green, blue), strict=True) if text is not None}
     settings = Settings(
         strength=strength, shading=shading, quality=quality, max_megapixels=max_megapixels,
-        curves={name: parse_points(text, name=f"--{name}") for name, text in drawn.items()},
+        curves=_drawn_curves(red, green, blue),
     )
     if composites is not None and masks is not None and out is not None and composite is None and mask is None and plate is None:
         from attune.batch import Folders
@@ -130,24 +128,25 @@ def harmonize(  # noqa: PLR0917
 
 
 @app.command(no_args_is_help=True, epilog=EXPORT_EXAMPLES)
-def export(
+def export(  # noqa: PLR0917
     edit: Annotated[Path, typer.Argument(help="An edit as `attune harmonize --params` saved it.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder for the files.")],
     like: Annotated[Path | None, typer.Option(help="The picture that the shading map is for: it gets its size.")] = None,
     size: Annotated[str, typer.Option(help="The shading map's size without --like.")] = "1024x1024",
-    max_megapixels: Limit = 120,
+    max_megapixels: Limit = 120, strength: Strength = 1.0, shading: Shading = 1.0, red: Curve = None, green: Curve = None,
+    blue: Curve = None,
 ) -> None:
-    """Write an edit for other tools: .cube tables, a shading map, JSON.
+    """Write an edit for other tools: .cube tables, a shading map, JSON. Options for the edit by hand are those of `attune harmonize`.
 
     Apply the table to a copy of the layer, lay the shading map over it in the mode "multiply", brighten by the factor that is printed.
 
     Then put the mask on the result.
     """
     from attune.edit_export import export_edit
-    from attune.edits import read_edit
+    from attune.edits import adjust_edit, read_edit
     from attune.photo_files import read_header
 
-    found = read_edit(edit)
+    found = adjust_edit(read_edit(edit), strength, shading=shading, curves=_drawn_curves(red, green, blue))
     if like is not None:
         header = read_header(like, max_megapixels=max_megapixels)
         height, width = header.height, header.width
@@ -171,6 +170,14 @@ def doctor(model: Model = None) -> None:
 
 
 # --- Inside -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _drawn_curves(red: str | None, green: str | None, blue: str | None) -> "dict[str, Points]":
+    from attune.edits import parse_points
+    from attune.operators.curves import CHANNELS
+
+    drawn = {name: text for name, text in zip(CHANNELS, (red, green, blue), strict=True) if text is not None}
+    return {name: parse_points(text, name=f"--{name}") for name, text in drawn.items()}
 
 
 def _harmonize_one(job: "Job", settings: "Settings", model: str | None, *, dry_run: bool) -> None:

@@ -38,24 +38,26 @@ class Job:
     mask: Path
     out: Path
     plate: Path | None = None
-    params: Path | None = None  # replayed if it is there, else saved
+    params: Path | None = None  # the edit before strength and curves by hand: replayed if it is there, else saved
 
 
 def harmonize_file(job: Job, settings: Settings) -> EditArrays:
-    """Write `job.out`, whole or not at all; the edit that was applied, which is in `job.params` then.
+    """Write `job.out`, whole or not at all; the edit that was applied. `job.params` then holds what it was made of by `settings`: the same
+    settings give the same picture again, and others go on from the model's edit, not from a weakened one.
 
     Raises ValueError (or OSError) naming the file, and why.
     """
     format_of(job.out)
     photo, mask = read_pair(job, settings)
-    edit = adjust_edit(proposed_edit(job, photo, mask, settings), settings.strength, shading=settings.shading, curves=settings.curves)
+    proposed = proposed_edit(job, photo, mask, settings)
+    edit = adjust_edit(proposed, settings.strength, shading=settings.shading, curves=settings.curves)
     result = render_photo(photo, mask, edit, num_threads=settings.threads, in_place=True)
     try:
         data = encode_photo(result, format_of(job.out), quality=settings.quality, num_threads=settings.threads)
     except ValueError as error:
         raise ValueError(f"{job.out}: {error}") from error
     if job.params is not None and not job.params.exists():
-        write_edit(job.params, edit)
+        write_edit(job.params, proposed)
     write_bytes(job.out, data)  # last: what is there is finished
     return edit
 

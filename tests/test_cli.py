@@ -66,11 +66,28 @@ def test_the_command_gives_the_functions_pixels(bench: Path, model: Path, capsys
 
 def test_a_saved_edit_is_replayed_to_the_byte_without_a_model(bench: Path, model: Path) -> None:
     first = ("harmonize", "composite.png", "mask.png", "--params", "edit.json")
-    assert run(*first, "-o", "a.png", "--model", model, "--strength", 0.7, "--shading", 1.2, "--blue", "0,0 200,255") == 0
-    assert run(*first, "-o", "b.png") == 0
+    by_hand = ("--strength", 0.7, "--shading", 1.2, "--blue", "0,0 200,255")
+    assert run(*first, "-o", "a.png", "--model", model, *by_hand) == 0
+    assert run(*first, "-o", "b.png", *by_hand) == 0
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
     assert run(*first, "-o", "c.png", "--strength", 0) == 0
     assert np.array_equal(pixels("c.png"), pixels("composite.png"))
+
+
+def test_a_saved_edit_is_the_models_own_whatever_strength_it_was_saved_with(bench: Path, model: Path) -> None:
+    first = ("harmonize", "composite.png", "mask.png", "--params", "edit.json")
+    assert run(*first, "-o", "half.png", "--model", model, "--strength", 0.5) == 0
+    assert run(*first, "-o", "full.png") == 0
+    assert run("harmonize", "composite.png", "mask.png", "-o", "plain.png", "--model", model) == 0
+    assert Path("full.png").read_bytes() == Path("plain.png").read_bytes() != Path("half.png").read_bytes()
+
+
+def test_an_export_is_adjusted_as_the_picture_is(bench: Path, model: Path) -> None:
+    by_hand = ("--strength", 0.5, "--red", "0,0 128,140 255,255")
+    assert run("harmonize", "composite.png", "mask.png", "-o", "a.png", "--model", model, "--params", "edit.json", *by_hand) == 0
+    assert run("export", "edit.json", "-o", "tools", "--like", "composite.png", *by_hand) == 0
+    assert run("harmonize", "composite.png", "mask.png", "-o", "b.png", "--params", "tools/edit.json") == 0
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
 
 
 def test_the_overrides_reach_the_pixels(bench: Path, model: Path) -> None:
