@@ -277,7 +277,7 @@ def test_the_python_of_the_pages_runs(page: Path) -> None:
 def test_the_pictures_of_the_pages_can_be_drawn_anew(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "FOLDER", desk)
     pictures.main()
-    assert all((desk / name).stat().st_size > 10_000 for name in ("fitted.jpg", "pasted.jpg", "strength.jpg"))
+    assert all((desk / name).stat().st_size > 10_000 for name in ("fitted.jpg", "failures.jpg", "pasted.jpg", "strength.jpg"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
