@@ -2,8 +2,9 @@
 
 The photographs come with installed packages (public domain, CC0, CC BY 2.0). None of them is among those that the model was trained on.
 Each of their objects goes through photographic looks that no training uses, drawn by lot: `fitted.jpg` shows cases drawn by lot from the
-half in which the most error was taken away, one of a photograph, `failures.jpg` those in which the most was added. `pasted.jpg` has objects of one
-photograph on another; what belongs there nobody knows, so that people must choose: of `LOTS` drawn by lot, those named in `SHOWN_PASTES`.
+half in which the most error was taken away, one of a photograph, `failures.jpg` those in which the most was added. `pasted.jpg` has
+objects of one photograph on another; what belongs there nobody knows, so that people must choose: of `LOTS` drawn by lot, those named in
+`SHOWN_PASTES`.
 """
 
 from collections.abc import Sequence
