@@ -113,9 +113,7 @@ def _header(strip: bytes, height: int, interval: int) -> tuple[bytes, int]:
 
 def _with_density(header: bytes, dpi: tuple[float, float] | None) -> bytes:
     """The JFIF header, SOI before it, with the resolution."""
-    if dpi and all(0 < density < 65536 for density in dpi):
-        return header[:13] + struct.pack(">BHH", 1, *(round(density) for density in dpi)) + header[18:]
-    return header
+    return header[:13] + struct.pack(">BHH", 1, *(round(density) for density in dpi)) + header[18:] if dpi else header
 
 
 def _segments(metadata: Metadata) -> list[bytes]:

@@ -7,10 +7,11 @@ pages, channels beyond colour and transparency, and sizes over a limit that is c
 
 import io
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import SupportsFloat
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from attune.photo import EXIF_MARK, PHOTOSHOP_MARK, PHOTOSHOP_TAG, TURNS, XMP_TA
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
 MAX_FILE_BYTES = 2 << 30
 ORIENTATION = 0x0112
+MOST_DPI = 65535  # what a JPEG's header holds
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 TIFF_KEPT = (270, 271, 272, ORIENTATION, 282, 283, 296, 305, 306, 315, 316, 33432)  # what is said about a picture, not how it is stored
 CONVERTED = {"P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "YCbCr": "RGB"}  # to the same colours, spelled out
@@ -179,7 +181,7 @@ def _orientation(exif: bytes | None) -> int:
 
 def _metadata(opened: Image.Image) -> Metadata:
     info = opened.info
-    xmp, icc, dpi = info.get("xmp"), info.get("icc_profile"), info.get("dpi")
+    xmp, icc = info.get("xmp"), info.get("icc_profile")
     exif, photoshop = info.get("exif"), None
     if opened.format == "TIFF":
         tags = opened.tag_v2  # type: ignore[attr-defined]
@@ -189,7 +191,13 @@ def _metadata(opened: Image.Image) -> Metadata:
         found = [payload for name, payload in opened.applist if name == "APP13"]  # type: ignore[attr-defined]
         photoshop = next((each.removeprefix(PHOTOSHOP_MARK) for each in found if each.startswith(PHOTOSHOP_MARK)), None)
     exif = exif.removeprefix(EXIF_MARK) if exif else None
-    return Metadata(exif, icc or None, _as_bytes(xmp), photoshop, dpi)
+    return Metadata(exif, icc or None, _as_bytes(xmp), photoshop, _density(info.get("dpi")))
+
+
+def _density(dpi: Sequence[SupportsFloat] | None) -> tuple[float, float] | None:
+    """Pixels per inch across and down; None where a file tells none, or one that is none: a TIFF's fraction may divide by 0."""
+    across, down = map(float, dpi or (0, 0))
+    return (across, down) if 0 < across <= MOST_DPI and 0 < down <= MOST_DPI else None
 
 
 def _upright_size(opened: Image.Image) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from attune.model_files import INPUTS, ModelFile, read_model, read_onnx
 from attune.operators.operator import EditArrays
 from attune.operators.registry import edit_from_numbers
-from attune.render import Levels, MaskLevels
+from attune.render import Levels, MaskLevels, PlateLevels
 from attune.shrinking import shrink_area
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Predictor:
         """px, square: where edits are predicted."""
         return self.file.size
 
-    def predict_edit(self, composite: Levels, mask: MaskLevels, *, plate: Levels | None = None) -> EditArrays:
+    def predict_edit(self, composite: Levels, mask: MaskLevels, *, plate: PlateLevels | None = None) -> EditArrays:
         """The edit that the model proposes for the foreground of `composite`, for sRGB-encoded pixels.
 
         composite: sRGB-encoded, uint8 or uint16. mask: uint8 or uint16, its own full scale is foreground, soft edges allowed. plate: the
@@ -52,7 +52,7 @@ class Predictor:
 
 
 def network_inputs(
-    composite: Levels, mask: MaskLevels, plate: Levels | None, size: int, *, takes_plate: bool
+    composite: Levels, mask: MaskLevels, plate: PlateLevels | None, size: int, *, takes_plate: bool
 ) -> dict[str, np.ndarray]:
     """What a network of `size` px sees of a picture: float32 1 C S S each, by name. Raises ValueError as `Predictor.predict_edit`."""
     if composite.shape != (*mask.shape, 3) or mask.size == 0:

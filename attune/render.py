@@ -26,6 +26,7 @@ FUSED = (ColorMatrix, Curves, Shading)  # what the kernel does in one pass, in t
 
 Levels = UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]
 MaskLevels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
+PlateLevels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]  # of any size, whatever the picture's
 
 
 def render_edit(image: Levels, mask: MaskLevels, edit: EditArrays, *, out: Levels | None = None, num_threads: int = 2) -> Levels:

@@ -9,13 +9,13 @@ from attune.edits import adjust_edit
 from attune.operators.operator import EditArrays
 from attune.operators.registry import edit_from_numbers
 from attune.prediction import network_inputs
-from attune.render import Levels, MaskLevels, render_edit
+from attune.render import Levels, MaskLevels, PlateLevels, render_edit
 from models.architectures import parametric_architectures
 from models.harmonizer import Edit, Harmonizer, ParametricConfig, ParametricHarmonizer
 
 
 def harmonize_image(
-    model: Harmonizer, composite: Levels, mask: MaskLevels, *, plate: Levels | None = None, strength: float = 1.0, num_threads: int = 2
+    model: Harmonizer, composite: Levels, mask: MaskLevels, *, plate: PlateLevels | None = None, strength: float = 1.0, num_threads: int = 2
 ) -> Levels:
     """`composite` with its foreground made to fit; bit for bit the composite where the mask is 0.
 
@@ -29,7 +29,7 @@ def harmonize_image(
     return render_edit(composite, mask, adjust_edit(edit, strength), num_threads=num_threads)
 
 
-def predict_edit(model: Harmonizer, composite: Levels, mask: MaskLevels, *, plate: Levels | None = None) -> EditArrays:
+def predict_edit(model: Harmonizer, composite: Levels, mask: MaskLevels, *, plate: PlateLevels | None = None) -> EditArrays:
     """The edit that `model` proposes for the foreground of `composite`; arguments and errors as `harmonize_image`."""
     if not isinstance(model, ParametricHarmonizer):
         raise ValueError(

@@ -21,7 +21,7 @@ import re
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -265,30 +265,30 @@ def write_shard(path: Path, samples: Iterable[EncodedSample], *, split: str) -> 
     Raises ValueError naming the key if one stands twice or is no key of `sanitize_key`.
     """
     digest = hashlib.sha256()
-    num_samples, num_bytes = write_tar(path, samples, digest)
+    num_samples, num_bytes = write_tar(path, samples, digest.update)
     return ShardInfo(path.name, split, num_samples, num_bytes, digest.hexdigest())
 
 
-def write_tar(path: Path, samples: Iterable[EncodedSample], digest: "hashlib._Hash | None" = None) -> tuple[int, int]:
+def write_tar(path: Path, samples: Iterable[EncodedSample], feed: Callable[[Buffer], None] | None = None) -> tuple[int, int]:
     """`write_shard` without an entry: the number of samples and of bytes.
 
-    `digest` is fed every byte, by a thread of its own while the disk takes them: that costs as much as the writing, and neither holds the
-    GIL.
+    `feed`, a digest's `update`, is given every byte, by a thread of its own while the disk takes them: that costs as much as the
+    writing, and neither holds the GIL.
     """
     seen: set[str] = set()
     num_bytes = 0
     with _unsynced(path) as temporary, open(temporary, "wb", buffering=0) as handle, ThreadPoolExecutor(1) as hashing:
         for parts in _batched(_tar_parts(samples, seen, path)):
-            hashed = None if digest is None else hashing.submit(_feed, digest, parts)
+            hashed = None if feed is None else hashing.submit(_feed_all, feed, parts)
             num_bytes += _write_all(handle.fileno(), parts)
             if hashed is not None:
                 hashed.result()
     return len(seen), num_bytes
 
 
-def _feed(digest: "hashlib._Hash", parts: Sequence[Buffer]) -> None:
+def _feed_all(feed: Callable[[Buffer], None], parts: Sequence[Buffer]) -> None:
     for part in parts:
-        digest.update(part)
+        feed(part)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Witnesses of photo_files and photo_writing: what went in comes out, Pillow and OpenCV read it, and what is refused."""
 
 import io
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -191,6 +192,20 @@ def test_metadata_survive_from_every_format_to_every_other(tmp_path: Path, metad
                 assert opened.info["icc_profile"] == metadata.icc
                 assert opened.getexif()[0x010F] == "A camera"
                 assert opened.getexif().get_ifd(0x8769)[0x829A] == (1, 250)
+
+
+@pytest.mark.parametrize("denominator", [0, 1])
+def test_a_resolution_that_is_none_is_left_out_of_every_format(tmp_path: Path, denominator: int) -> None:
+    source = tmp_path / "source.tif"
+    Image.fromarray(make_photo().pixels).save(source, dpi=(300, 300))
+    said = struct.pack("<II", 300, 1)
+    assert source.read_bytes().count(said) in (1, 2)
+    source.write_bytes(source.read_bytes().replace(said, struct.pack("<II", 300, denominator)))
+    photo = read_photo(source)
+    assert photo.metadata.dpi == ((300.0, 300.0) if denominator else None)
+    for suffix in SUFFIXES:
+        write_photo(tmp_path / f"other{suffix}", photo)
+        assert read_photo(tmp_path / f"other{suffix}").pixels.shape == photo.pixels.shape
 
 
 def test_a_large_profile_spans_segments() -> None:

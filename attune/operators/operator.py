@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -31,12 +31,12 @@ class Operator(ABC):
 
     @classmethod
     @abstractmethod
-    def from_numbers(cls, numbers: np.ndarray, settings: Mapping[str, Any]) -> Self:
+    def from_numbers(cls, numbers: np.ndarray, settings: Mapping[str, Any]) -> "Operator":
         """The step from what a network predicts, and what is fixed of it: `settings` of the operator's torch form."""
 
     @classmethod
     @abstractmethod
-    def from_json(cls, value: Mapping[str, Any], *, name: str) -> Self:
+    def from_json(cls, value: Mapping[str, Any], *, name: str) -> "Operator":
         """What `to_json` gave, bit for bit. ValueError naming `name`, the key and what is wrong."""
 
     @abstractmethod
@@ -44,7 +44,7 @@ class Operator(ABC):
         """The numbers as JSON values that keep every bit."""
 
     @abstractmethod
-    def scaled(self, strength: float) -> Self:
+    def scaled(self, strength: float) -> "Operator":
         """The step `strength` of the way from no change: 0 changes nothing, 1 is the step itself, 2 goes twice as far."""
 
     @abstractmethod

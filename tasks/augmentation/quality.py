@@ -10,7 +10,7 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from attune.foreground import FOREGROUND_LEVEL
 from tasks.augmentation.faults import FAULTS, MIN_FOREGROUND, find_faults
@@ -59,7 +59,9 @@ def measure_quality(sampler: Sampler, pairs: Stacks, limits: Synthesis) -> Quali
     )
 
 
-def foreground_errors(images: Images, references: Images, masks: Masks) -> Float[np.ndarray, " B"]:
+def foreground_errors(
+    images: UInt8[np.ndarray, "B H W 3"], references: UInt8[np.ndarray, "B H W 3"], masks: UInt8[np.ndarray, "B H W"]
+) -> Float[np.ndarray, " B"]:
     """The fMSE of each image, in squared grey levels."""
     return np.array([foreground_mse(*each) for each in zip(images, references, masks, strict=True)])
 
