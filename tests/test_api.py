@@ -101,7 +101,6 @@ def test_an_edit_goes_step_by_step(wanted: np.ndarray) -> None:
 @pytest.mark.parametrize(("picture", "mask", "said"), [
     (np.zeros((9, 9, 3)), "mask.png", "the picture is float64"),
     (np.zeros((9, 9, 5), np.uint8), "mask.png", "with 1 to 4 channels"),
-    (7, "mask.png", "the picture is a int; it must be a path"),
     ("nowhere.png", "mask.png", "nowhere.png: no such file"),
     (b"no picture", "mask.png", "the bytes: not a picture"),
     ("pasted.png", np.zeros((60, 80), np.float32), "the mask is float32"),
@@ -112,6 +111,12 @@ def test_an_edit_goes_step_by_step(wanted: np.ndarray) -> None:
 def test_what_cannot_be_used_is_named(picture: Any, mask: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         attune.harmonize(picture, mask)
+
+
+@pytest.mark.usefixtures("unguarded")
+def test_what_is_no_picture_at_all_is_named() -> None:
+    with pytest.raises(ValueError, match="the picture is a int; it must be a path"):
+        attune.harmonize(7, "mask.png")  # type: ignore[type-var]
 
 
 def test_a_result_never_replaces_what_it_is_made_of() -> None:

@@ -177,6 +177,7 @@ class TestVersions:
             ({"composite": b""}, "row 0, composite: no bytes"),
         ],
     )
+    @pytest.mark.usefixtures("unguarded")
     def test_what_is_no_picture_is_refused_by_row_and_column(self, at_home: Path, row: dict[str, bytes], said: str) -> None:
         import mlflow
         import pandas as pd
