@@ -1,6 +1,6 @@
 """The architectures there are, by name: a new one is a file of its own and a line here."""
 
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from models.harmonizer import HarmonizerConfig
@@ -44,6 +44,11 @@ def config_as_saved(config: HarmonizerConfig) -> dict[str, Any]:
 
 
 def saved_config(architecture: str, **values: Any) -> HarmonizerConfig:
-    """The config that `config_as_saved` wrote. Raises ValueError as `harmonizer_config` does."""
-    own = {field.name for field in fields(ARCHITECTURES[architecture])} if architecture in ARCHITECTURES else set()
-    return harmonizer_config(architecture, **{key: value for key, value in values.items() if key in own or key not in FORMER_KEYS})
+    """The config that `config_as_saved` wrote, of this version or of one before: a field that came later has its default.
+
+    Raises ValueError as `harmonizer_config` does.
+    """
+    own = fields(ARCHITECTURES[architecture]) if architecture in ARCHITECTURES else ()
+    names, later = {field.name for field in own}, {field.name: field.default for field in own if field.default is not MISSING}
+    kept = {key: value for key, value in values.items() if key in names or key not in FORMER_KEYS}
+    return harmonizer_config(architecture, **{**later, **kept})

@@ -59,6 +59,8 @@ class MatchedConfig(ParametricConfig):
     doubt_weight: float  # of the logarithm of the expected error, beside that of the size
     most_lift: float  # of encoded luma, how far blacks may be lifted; 1 for any
     most_haze: float  # or how far above the background's blacks they may end, whichever is more
+    usual_size: float = 0.17  # RMSE in [0, 1] of an edit that is done as it is; weights of before have neither this nor the next
+    evenness: float = 0.0  # smaller edits become stronger, larger ones weaker: by (size / usual_size) ** -evenness
 
     def __post_init__(self) -> None:
         if self.plate:
@@ -85,7 +87,9 @@ class MatchedConfig(ParametricConfig):
     @property
     def restraint(self) -> Restraint:
         """What keeps predicted edits from doing harm."""
-        return Restraint(self.least_size, self.softness, self.doubt_weight, self.most_lift, self.most_haze)
+        return Restraint(
+            self.least_size, self.softness, self.doubt_weight, self.usual_size, self.evenness, self.most_lift, self.most_haze
+        )
 
     def build(self) -> "MatchedHarmonizer":
         return MatchedHarmonizer(self)
@@ -97,10 +101,12 @@ class MatchedConfig(ParametricConfig):
     def with_strength(self, model: Any, strength: float) -> "MatchedHarmonizer":
         """It is in the weights and the config: the heads of curves and matrix are linear, a gain is a power of `shading_limit`.
 
-        `least_size` shrinks with the edits, so that none fades for being weaker. How far blacks may be lifted stays.
+        `least_size` and `usual_size` shrink with the edits, so that none fades or grows for being weaker. How far blacks may be lifted
+        stays.
         """
         least = self.least_size * strength ** (1 / (1 + self.doubt_weight))  # the evidence falls by log(strength): see `edit_strength`
-        copy = replace(self, shading_limit=self.shading_limit**strength, least_size=least).build()
+        usual = self.usual_size * strength
+        copy = replace(self, shading_limit=self.shading_limit**strength, least_size=least, usual_size=usual).build()
         copy.load_state_dict(model.state_dict())
         with torch.no_grad():
             for head in (copy.decide.curves_head, copy.decide.matrix_head):
@@ -134,17 +140,18 @@ class MatchedHarmonizer(ParametricHarmonizer):
         return edit if self.training else self.restrained(edit, composite, mask)
 
     def restrained(self, edit: Edit, composite: Float[Tensor, "B 3 S S"], mask: Float[Tensor, "B 1 S S"]) -> Edit:
-        """`edit` made weaker where it is small, its curves darker where they would lift blacks into haze: see `Restraint`."""
+        """`edit` as strong as its size asks for, its curves darker where they would lift blacks into haze: see `Restraint`."""
         restraint, log_errors = self.config.restraint, edit.log_errors
         assert log_errors is not None
         composite, mask = seen_pixels(composite), seen_pixels(mask)
         numbers = dict(edit.numbers)
-        if restraint.fades:
+        if restraint.scales:
             after = self.render(edit, composite, mask).harmonized
             strength = edit_strength(composite.flatten(2), after.flatten(2), mask.flatten(1), log_errors[:, 0], restraint)
             for operator in self.config.operators:
                 identity = operator.identity(composite)
                 numbers[operator.name] = identity + strength.view(-1, *[1] * len(operator.shape)) * (numbers[operator.name] - identity)
+            numbers["curves"] = numbers["curves"].clamp(0, 1)
         if restraint.holds_blacks:
             after = self.render(Edit(numbers), composite, mask).harmonized
             black, allowed = excess_black(composite, after, mask, restraint)

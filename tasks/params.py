@@ -341,6 +341,7 @@ class TrainData(Section):
     soft_share: Share
     whole_jitter: NonNegative
     whole_share: Share
+    degraded_share: Share
     smallest_crop: Annotated[float, Field(gt=0.1, le=1.0)]
 
     @model_validator(mode="after")
@@ -425,6 +426,7 @@ class Phase(Section):
     lr: Positive
     ema_decay: Share
     natural_share: Share
+    degraded_share: Share
     foreground_rmse: NonNegative
     tone_ends: NonNegative
 

@@ -88,7 +88,9 @@ def phase_params(params: Params, number: int, before: str, *, training: int = 0)
     changed = train_section.model_copy(update={
         "patience": 0,  # the end of a cosine is where most is gained
         "start_from": before, "model": train_section.model.model_copy(update={"size": phase.size}), "optimizer": optimizer,
-        "data": train_section.data.model_copy(update={"natural_share": phase.natural_share, "batch_size": phase.batch_size}),
+        "data": train_section.data.model_copy(update={
+            "natural_share": phase.natural_share, "degraded_share": phase.degraded_share, "batch_size": phase.batch_size,
+        }),
     })
     paths: Mapping[str, Path] = {"work": work, "harmonizer": work / "harmonizer", "metrics": work / "metrics"}
     seed = params.seed + 100 * number + training  # batches are drawn by seed and step: no two trainings may see the same ones

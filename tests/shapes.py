@@ -15,7 +15,7 @@ SETTINGS: dict[str, Any] = {
     "size": 32, "plate": False, "width": 8, "num_knots": 8, "grid": 4, "shading": "symmetric", "shading_limit": 1.6, "edit": "both",
     "encode_curves": True, "read_rim": False, "encoder_size": 64,
     "depth": 1, "dropout": 0.0, "use_features": True, "use_attention": True, "use_matrix": True, "use_shading": True,
-    "least_size": 0.0, "softness": 0.25, "doubt_weight": 0.0, "most_lift": 1.0, "most_haze": 0.0,
+    "least_size": 0.0, "softness": 0.25, "doubt_weight": 0.0, "usual_size": 0.17, "evenness": 0.0, "most_lift": 1.0, "most_haze": 0.0,
 }  # fmt: skip
 
 

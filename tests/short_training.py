@@ -72,7 +72,7 @@ def short_training(folder: Path) -> Params:
         model={"architecture": "small", "size": SIZE, "options": options},
         data={
             "batch_size": 4, "jitter": 0.5, "region_share": 0.45, "natural_share": 0.0, "whole_jitter": 0.8, "whole_share": 1.0,
-            "soft_share": 0.0, "drawn": {"share": 0.0},
+            "soft_share": 0.0, "degraded_share": 0.0, "drawn": {"share": 0.0},
         },
         optimizer={
             "steps": 12, "warmup_steps": 2, "ema_decay": 0.5, "lr": 1e-3, "render_every": 1,

@@ -46,7 +46,8 @@ def decoded() -> Decoded:
 @pytest.fixture
 def section() -> TrainData:
     usual = load_params().train.data
-    return usual.model_copy(update={"drawn": usual.drawn.model_copy(update={"share": 0.0}), "soft_share": 0.0, "whole_share": 1.0})
+    drawn = usual.drawn.model_copy(update={"share": 0.0})
+    return usual.model_copy(update={"drawn": drawn, "soft_share": 0.0, "whole_share": 1.0, "degraded_share": 0.0})
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -106,9 +106,12 @@ def matched(**changes: Any) -> MatchedHarmonizer:
 
 @pytest.mark.parametrize("strength", [0.5, 0.8])
 @pytest.mark.parametrize("doubt_weight", [0.0, 1.0])
-def test_all_of_a_matched_edit_goes_that_share_of_the_way_and_fades_no_more(strength: float, doubt_weight: float) -> None:
+@pytest.mark.parametrize("evenness", [0.0, 0.3])
+def test_all_of_a_matched_edit_goes_that_share_of_the_way_and_fades_no_more(
+    strength: float, doubt_weight: float, evenness: float,
+) -> None:
     composite, mask = draw(2, 3, 64, 64) * 0.4 + 0.3, torch.ones(2, 1, 64, 64)
-    full = matched(least_size=0.05, doubt_weight=doubt_weight)
+    full = matched(least_size=0.05, doubt_weight=doubt_weight, evenness=evenness)
     weaker = with_strength(full, strength)
     with torch.no_grad():
         whole, part = full.predict(composite, mask), weaker.predict(composite, mask)

@@ -380,6 +380,12 @@ def test_a_config_of_before_architectures_had_their_own_is_read() -> None:
     assert saved_config(**{**former, "architecture": "small"}) == config(num_knots=16, grid=8)
 
 
+def test_a_config_of_before_sizes_were_evened_evens_none() -> None:
+    shape = config(architecture="matched", size=256, width=32)
+    former = {key: value for key, value in config_as_saved(shape).items() if key not in ("usual_size", "evenness")}
+    assert saved_config(**former).restraint.evenness == 0.0
+
+
 @pytest.mark.parametrize(("changes", "said"), [
     ({"architecture": "huge"}, "architecture is 'huge'; it must be one of small, matched"),
     ({"widht": 3}, "architecture 'pixel' has no widht"),

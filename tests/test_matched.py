@@ -10,8 +10,8 @@ from models.restraint import DARKEST, Restraint, excess_black, seen_pixels
 
 CONFIG = MatchedConfig(
     size=64, plate=False, num_knots=8, grid=4, shading="symmetric", shading_limit=1.6, width=16, depth=1, dropout=0.0, use_features=True,
-    use_attention=True, use_matrix=True, use_shading=True, read_rim=True, least_size=0.0, softness=0.25, doubt_weight=0.0, most_lift=1.0,
-    most_haze=0.0,
+    use_attention=True, use_matrix=True, use_shading=True, read_rim=True, least_size=0.0, softness=0.25, doubt_weight=0.0, usual_size=0.17,
+    evenness=0.0, most_lift=1.0, most_haze=0.0,
 )
 
 

@@ -14,15 +14,15 @@ from tasks.params import Params, Phase
 from tasks.phases import phase_params, train_in_phases
 
 PHASE = {
-    "size": 32, "trainings": 1, "steps": 3, "batch_size": 4, "lr": 1e-3, "ema_decay": 0.5, "natural_share": 0.1, "foreground_rmse": 0.5,
-    "tone_ends": 0.1,
+    "size": 32, "trainings": 1, "steps": 3, "batch_size": 4, "lr": 1e-3, "ema_decay": 0.5, "natural_share": 0.1, "degraded_share": 0.0,
+    "foreground_rmse": 0.5, "tone_ends": 0.1,
 }
 
 
 @pytest.fixture
 def two_phases(tmp_path: Path) -> Params:
     params = trained_with(short_training(tmp_path), adversary={"share": 0.0})
-    phases = [Phase(**PHASE), Phase(**{**PHASE, "steps": 2, "lr": 1e-30, "natural_share": 0.5})]
+    phases = [Phase(**PHASE), Phase(**{**PHASE, "steps": 2, "lr": 1e-30, "natural_share": 0.5, "degraded_share": 0.3})]
     weights = params.weights.model_copy(update={"folder": tmp_path / "shipped", "start_from": "none", "phases": phases})
     still = params.train.optimizer.model_copy(update={"weight_decay": 0.0})
     return params.model_copy(update={"weights": weights, "train": params.train.model_copy(update={"optimizer": still})})
@@ -81,7 +81,7 @@ def test_a_phase_changes_what_it_names_and_nothing_else(two_phases: Params) -> N
     assert (changed.start_from, changed.data.natural_share, changed.optimizer.steps) == ("elsewhere", 0.5, 2)
     assert changed.optimizer.losses.foreground_rmse == 0.5
     assert changed.patience == 0
-    assert (changed.data.batch_size, changed.optimizer.ema_decay) == (4, 0.5)
+    assert (changed.data.batch_size, changed.data.degraded_share, changed.optimizer.ema_decay) == (4, 0.3, 0.5)
     assert changed.adversary == two_phases.train.adversary
     assert changed.data.drawn == two_phases.train.data.drawn
 

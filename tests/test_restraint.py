@@ -1,4 +1,4 @@
-"""What keeps an edit from doing harm: small edits fade out, blacks stay black."""
+"""What is done of an edit: small ones fade out, sizes are evened, blacks stay black."""
 
 import math
 from itertools import pairwise
@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from models.restraint import Restraint, edit_strength, excess_black
+from models.restraint import STRONGEST, Restraint, edit_strength, excess_black
 
 
 def colors(level: float) -> torch.Tensor:
@@ -33,6 +33,26 @@ def test_strength_rises_with_the_size_of_the_edit_and_with_the_expected_error():
     ]
     assert all(first < second for row in table for first, second in pairwise(row))
     assert all(first < second for upper, lower in pairwise(table) for first, second in zip(upper, lower, strict=True))
+
+
+def strength_of(size: float, restraint: Restraint) -> float:
+    return edit_strength(colors(0.2), colors(0.2 + size), torch.ones(1, 50), torch.zeros(1), restraint).item()
+
+
+@pytest.mark.parametrize("size", [0.05, 0.1, 0.2, 0.4])
+def test_the_logarithms_of_sizes_are_drawn_towards_that_of_the_usual_one(size):
+    done = size * strength_of(size, Restraint(usual_size=0.1, evenness=0.25))
+    assert math.log(done / 0.1) == pytest.approx(0.75 * math.log(size / 0.1), abs=1e-3)
+
+
+def test_evening_makes_no_edit_stronger_than_the_limit():
+    assert strength_of(0.001, Restraint(usual_size=0.2, evenness=0.5)) == pytest.approx(STRONGEST)
+
+
+def test_an_edit_that_fades_is_evened_too():
+    fading, evening = Restraint(least_size=0.05, softness=0.5), Restraint(usual_size=0.1, evenness=0.25)
+    both = Restraint(least_size=0.05, softness=0.5, usual_size=0.1, evenness=0.25)
+    assert strength_of(0.07, both) == pytest.approx(strength_of(0.07, fading) * strength_of(0.07, evening))
 
 
 def test_only_the_foreground_counts_for_the_size():
@@ -63,7 +83,7 @@ def test_blacks_may_rise_a_little_or_to_a_little_above_the_backgrounds(behind, a
     assert most.item() == pytest.approx(allowed, abs=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"least_size": -0.1}, {"softness": 0.0}, {"most_lift": 1.5}])
+@pytest.mark.parametrize("wrong", [{"least_size": -0.1}, {"softness": 0.0}, {"most_lift": 1.5}, {"usual_size": 0.0}, {"evenness": 1.0}])
 def test_a_number_out_of_range_is_refused_by_its_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Restraint(**wrong)

@@ -30,7 +30,7 @@ def section() -> Section:
     usual = load_params().train.data
     still = {
         "jitter": 0.0, "region_share": 0.0, "natural_share": 0.0, "whole_jitter": 0.0, "whole_share": 1.0, "soft_share": 0.0,
-        "drawn": usual.drawn.model_copy(update={"share": 0.0}),
+        "degraded_share": 0.0, "drawn": usual.drawn.model_copy(update={"share": 0.0}),
     }
     return lambda **changes: usual.model_copy(update={**still, **changes})
 

@@ -1,4 +1,5 @@
-"""Fresh variety for pairs: foregrounds recoloured anew, invented regions, pairs that need no change, other light for whole photographs.
+"""Fresh variety for pairs: foregrounds recoloured anew, invented regions, pairs that need no change, other light for whole photographs,
+pictures made worse.
 
 All of it is drawn before a batch is read, so that composites that will be replaced need not be made ready at all.
 """
@@ -16,6 +17,7 @@ from torch.nn.functional import interpolate
 from tasks.params import TrainData
 from tasks.sample import PairBatch
 from tasks.tones import Tones, apply_tones, draw_tones
+from tasks.training.degradation import Degradation, degrade, draw_degradation
 
 Redraw = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # target 3 H W, mask 1 H W, place in the batch -> composite 3 H W
 
@@ -45,6 +47,7 @@ class Variety:
     tones: Tones
     whole: Tones | None
     wholly: Bool[np.ndarray, " B"]  # those that `whole` is for
+    degradation: Degradation  # the same of composite and target
 
     @property
     def given(self) -> Bool[np.ndarray, " B"]:
@@ -64,6 +67,7 @@ def draw_variety(section: TrainData, count: int, size: int, rng: np.random.Gener
     return Variety(
         recolored=(jittered | invented) & ~redrawn & ~untouched, redrawn=redrawn & ~untouched, invented=invented, untouched=untouched,
         regions=regions, softness=softness, tones=tones, whole=whole, wholly=wholly,
+        degradation=draw_degradation(section.degraded_share, count, rng),
     )
 
 
@@ -81,6 +85,8 @@ def vary(batch: PairBatch, variety: Variety, redraw: Redraw | None = None) -> Pa
     if variety.whole is not None:
         for images in (composite, target):
             apply_tones(images, variety.whole, places=np.flatnonzero(variety.wholly), result=images)
+    for images in (composite, target):
+        degrade(images, mask, variety.degradation)
     return batch
 
 
