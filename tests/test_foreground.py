@@ -17,7 +17,8 @@ from tasks.evaluation.metrics import score_pair
 from tasks.tensors import to_tensor
 
 CUTS = {0.5, 127, 127.5, 128}
-NO_MASKS = {"mirrors", "rng.random()", "rng.random((2, count))", "light", "is_ellipse", "np.ptp(tone, axis=1)"}  # what else is compared with one half
+# What else is compared with one half.
+NO_MASKS = {"mirrors", "rng.random()", "rng.random((2, count))", "light", "is_ellipse", "np.ptp(tone, axis=1)"}
 NAMES = ("HALF", "FOREGROUND", "THRESHOLD", "HARD", "CUT")
 
 
