@@ -174,8 +174,11 @@ def wait_for(
 
 
 def schedule_soon(life: Life) -> None:
-    """Have the cron of prefect.yaml fire in a quarter of a minute; on a machine that takes longer than that to deploy it, later."""
-    path, delay = life.folder / "prefect.yaml", timedelta(seconds=15)
+    """Have the cron of prefect.yaml fire within a minute; on a machine that takes longer than that to deploy it, later.
+
+    Deployed twice it may fire twice, and disturb who comes next: half a minute is enough for most machines.
+    """
+    path, delay = life.folder / "prefect.yaml", timedelta(seconds=50)
     text = path.read_text()
     assert "cron: 15 3 * * *" in text
     while True:
