@@ -176,9 +176,14 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def read_lineage(stage: str, params: Params) -> dict[str, str]:
     """Where a stage's results come from: the git commit, where there is one, and DVC's hash of each input that another stage put out."""
-    commit = _commit()
     inputs = read_inputs(stage, {name: str(path) for name, path in params.paths})
-    return ({"git commit": commit} if commit else {}) | {f"{path}, DVC": digest for path, digest in inputs.items()}
+    return read_commit() | {f"{path}, DVC": digest for path, digest in inputs.items()}
+
+
+def read_commit() -> dict[str, str]:
+    """The git commit that is checked out, as `read_lineage` names it; nothing where there is none."""
+    commit = _commit()
+    return {"git commit": commit} if commit else {}
 
 
 def read_inputs(stage: str, paths: Mapping[str, str], files: tuple[Path, Path] = PROJECT_FILES) -> dict[str, str]:

@@ -23,7 +23,7 @@ def weights(model: Path = DEFAULT_MODEL) -> None:
     with progress("weights") as advance:
         figures = train_in_phases(params, _report, advance)
     console.print(f"weights: {figures['val_fmse_ratio']:.3f} of the validation pairs' fMSE is left; {params.weights.folder}")
-    export(params.weights.folder, model, "float16", None)
+    export(params.weights.folder, model, "float16", None, index=params.paths.index)
 
 
 def _report(metrics: Mapping[str, float], step: int) -> None:
