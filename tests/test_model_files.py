@@ -41,6 +41,19 @@ def test_what_was_written_is_read(folder: Path) -> None:
     assert (folder / "model.json").read_bytes() == before
 
 
+def test_the_model_in_the_package_says_of_what_it_was_made_and_how_good_it_is(repository: Path) -> None:
+    embedded, weights = repository / "attune/weights/default.onnx", repository / "weights/harmonizer"
+    if not (embedded.is_file() and weights.is_dir()):
+        pytest.skip("this checkout holds no weights")
+    about = read_model(embedded).about
+    assert about["architecture"] == json.loads((weights / "config.json").read_text())["config"]
+    assert about["lineage"]["weights, SHA-256"] == hashlib.sha256((weights / "model.pt").read_bytes()).hexdigest()
+    assert len(about["lineage"]["git commit"]) == 40
+    assert sum(entry["photographs"] for entry in about["training_data"]) > 0
+    assert all(entry["licences"] for entry in about["training_data"])
+    assert about["figures"]
+
+
 def test_an_edit_is_predicted_from_pictures_of_any_size_and_depth(folder: Path, photograph: Any, object_mask: Any) -> None:
     model = load_predictor(folder)
     composite, mask = photograph(90, 120, 3), object_mask(90, 120)
